@@ -1,0 +1,186 @@
+"""Owns what goes into an evidence bundle: which entries, which proofs, which fences show that none was left out.
+
+It must not know files or who asks. A *fence* is the entry just before or after what was asked: counters run without gap
+from fence to fence, so that a withheld one leaves a hole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+
+from sqlalchemy import ColumnElement, Connection, or_, select
+
+from vault.audit import canonical, tiles, tree
+from vault.audit.append import AuditLog, Receipt
+from vault.audit.checkpoint import Signed
+from vault.audit.entries import Entry, entry_at
+from vault.audit.formats.bundle import FORMAT, Item, encoded, line
+from vault.audit.groups import Group
+from vault.audit.reading import COLUMNS, PAGE, Reader, entry_of
+from vault.audit.search import Filters, Search
+from vault.errors import NotFound
+from vault.model import Actor
+from vault.storage.schema import audit_entries
+
+
+class Kind(StrEnum):
+    """What a bundle claims to be complete for, and how that can be checked."""
+
+    WHOLE = "whole"
+    """Every entry: the root follows from the leaves."""
+    PERIOD = "period"
+    """Every entry between two moments: indexes follow each other from fence to fence."""
+    PATIENT = "patient"
+    """Every entry about one patient in a period: the patient's counter follows."""
+    ACTOR = "actor"
+    """Every entry of one person in a period: the person's counter follows."""
+    SELECTION = "selection"
+    """Entries picked by other filters: each is proven, their completeness can't be."""
+
+
+def kind_of(filters: Filters) -> Kind:
+    """What a bundle of these filters can prove."""
+    asked = set(filters.described()) - {"since", "until"}
+    if not asked:
+        return Kind.WHOLE if filters.since is None and filters.until is None else Kind.PERIOD
+    if asked <= {"patient", "reference"}:
+        return Kind.PATIENT
+    return Kind.ACTOR if asked == {"actor"} else Kind.SELECTION
+
+
+def request_of(filters: Filters, reference: str | None) -> dict[str, str | int]:
+    """What was asked, as the manifest says it and the log commits to it; a patient by log reference only."""
+    asked = {name: value for name, value in filters.described().items() if name not in {"patient", "reference"}}
+    if reference:
+        asked["reference"] = reference
+    return {"kind": kind_of(filters).value, **asked}
+
+
+def request_word(request: dict[str, str | int]) -> str:
+    """The digest of a request, for the note of the export's own event: nobody can relabel the bundle."""
+    return "request " + sha256(canonical.encode(request)).hexdigest()
+
+
+def single_proof(log: AuditLog, head: Signed, position: int) -> str:
+    """One entry as a C2SP tlog-proof: leaf and opened groups as extra data, path, checkpoint."""
+    reader = Reader(log)
+    with log.db.read() as connection:
+        row = entry_at(connection, position)
+        if row is None:
+            raise NotFound(f"entry {position}")
+        path = tree.inclusion_proof(position, head.checkpoint.size, tiles.Nodes(connection, head.checkpoint.size))
+    known = reader.patients([row]).get(row.patient_index) if row.patient_index else None
+    hashed = tree.leaf_hash(row.leaf)
+    item = Item(position, row.leaf, hashed, reader.opened(row, known[1] if known else None, hashed))
+    lines = ["c2sp.org/tlog-proof@v1", f"extra {encoded(line(item).strip())}", f"index {position}", *map(encoded, path)]
+    return "\n".join(lines) + "\n\n" + head.note
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One bundle: the entries below ``head`` that ``filters`` let through, and the export's own."""
+
+    log: AuditLog
+    filters: Filters
+    request: dict[str, str | int]
+    receipt: Receipt
+    head: Signed
+
+    def manifest(self, actor: Actor, verifiers: list[str]) -> dict[str, object]:
+        """The first member: who asked for what. ``verifiers`` are for information; trust comes from elsewhere."""
+        return {
+            "format": FORMAT,
+            "origin": self.head.checkpoint.origin,
+            "made_at": self.receipt.at,
+            "by": {"ref": actor.person, "role": actor.role.value},
+            "request": self.request,
+            "export_index": self.receipt.position,
+            "size": self.head.checkpoint.size,
+            "keys": verifiers,
+            "groups": [group.value for group in Group],
+        }
+
+    def items(self) -> Iterator[list[Item]]:
+        """The entries in order of position, a page at a time; the export's own entry is always among them."""
+        kind = Kind(str(self.request["kind"]))
+        if kind is Kind.WHOLE:
+            yield from self._pages(0, self.head.checkpoint.size, None, proven=False)
+            return
+        search = Search(self.log)
+        condition = search.condition(self.filters)
+        own = self.receipt.position
+        with self.log.db.read() as connection:
+            start, end = search.bounds(connection, self.filters, self.head.checkpoint.size)
+            before, after = self._fences(connection, kind, condition, start, end)
+        if before is not None:
+            yield [self._fence(before, kind)]
+        wanted = None if condition is None else or_(condition, audit_entries.c.position == own)
+        yield from self._pages(start, end, wanted, proven=True)
+        if after is not None and after < own:
+            yield [self._fence(after, kind)]
+        if own >= end:
+            yield [self._single(own)]
+        if after is not None and after > own:
+            yield [self._fence(after, kind)]
+
+    def _fences(
+        self, connection: Connection, kind: Kind, condition: ColumnElement[bool] | None, start: int, end: int
+    ) -> tuple[int | None, int | None]:
+        """Positions of the nearest entries of the same kind outside [start, end)."""
+        if kind is Kind.SELECTION:
+            return None, None
+        if kind is Kind.PERIOD:
+            return (start - 1 if start else None), (end if end < self.head.checkpoint.size else None)
+        column = audit_entries.c.position
+        query = select(column).where(condition) if condition is not None else select(column)
+        before = connection.execute(query.where(column < start).order_by(column.desc()).limit(1)).scalar_one_or_none()
+        limit = self.head.checkpoint.size
+        after = connection.execute(
+            query.where((column >= end) & (column < limit)).order_by(column).limit(1)
+        ).scalar_one_or_none()
+        return before, after
+
+    def _pages(self, start: int, end: int, condition: ColumnElement[bool] | None, *, proven: bool) -> Iterator[list[Item]]:
+        column = audit_entries.c.position
+        reader = Reader(self.log)
+        while start < end:
+            query = select(*COLUMNS).where((column >= start) & (column < end))
+            if condition is not None:
+                query = query.where(condition)
+            with self.log.db.read() as connection:
+                rows = [entry_of(row) for row in connection.execute(query.order_by(column).limit(PAGE)).all()]
+                if not rows:
+                    return
+                nodes = tiles.Nodes(connection, self.head.checkpoint.size) if proven else None
+                yield self._items(rows, reader, nodes)
+            start = rows[-1].position + 1
+
+    def _items(self, rows: list[Entry], reader: Reader, nodes: tiles.Nodes | None) -> list[Item]:
+        patients = reader.patients(rows)
+        made = []
+        for row in rows:
+            known = patients.get(row.patient_index or b"")
+            hashed = tree.leaf_hash(row.leaf)
+            opened = reader.opened(row, known[1] if known else None, hashed)
+            made.append(Item(row.position, row.leaf, hashed, opened, self._proof(row.position, nodes)))
+        return made
+
+    def _proof(self, position: int, nodes: tiles.Nodes | None) -> tuple[bytes, ...] | None:
+        return None if nodes is None else tuple(tree.inclusion_proof(position, self.head.checkpoint.size, nodes))
+
+    def _single(self, position: int) -> Item:
+        with self.log.db.read() as connection:
+            row = entry_at(connection, position)
+            if row is None:
+                raise NotFound(f"entry {position}")
+            return self._items([row], Reader(self.log), tiles.Nodes(connection, self.head.checkpoint.size))[0]
+
+    def _fence(self, position: int, kind: Kind) -> Item:
+        """An entry outside of what was asked: only the group that carries the counter is shown."""
+        item = self._single(position)
+        shown = {Kind.PATIENT: (1,), Kind.ACTOR: (0,)}.get(kind, ())
+        actor, subject = (item.opened[n] if n in shown else None for n in (0, 1))
+        return Item(item.index, item.leaf, item.hash, (actor, subject, None, None), item.proof, is_fence=True)

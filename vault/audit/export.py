@@ -1,0 +1,98 @@
+"""Owns an export: a bounded snapshot of the log read by pages and written in a format, in constant memory.
+
+It must not know who may. The snapshot ends with the export's own event. Pages are read one transaction each, so that a slow
+reader holds no lock; what is below the end never changes, so the pages fit together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from sqlalchemy import select
+
+from vault.audit.append import AuditLog, Receipt
+from vault.audit.formats import csv, fhir, jsonl, syslog, xlsx
+from vault.audit.formats.csv import Look
+from vault.audit.lines import Line, line_of
+from vault.audit.reading import COLUMNS, PAGE, Reader, Record
+from vault.audit.search import Filters, Search
+from vault.model import PatientId, PersonId
+from vault.storage.schema import audit_entries
+
+
+def no_names(_wanted: Sequence[PatientId]) -> dict[PatientId, str]:
+    """For readers who may not know who the patients are."""
+    return {}
+
+
+class Export:
+    """One export of the entries that ``filters`` let through, up to and including ``receipt``'s."""
+
+    def __init__(
+        self,
+        log: AuditLog,
+        filters: Filters,
+        receipt: Receipt,
+        people: Mapping[PersonId, str],
+        patients: Callable[[Sequence[PatientId]], Mapping[PatientId, str]] | None = None,
+    ) -> None:
+        """``people`` and ``patients`` give the names that the reader may have; patients' are asked for page by page."""
+        self._log = log
+        self._filters = filters
+        self._receipt = receipt
+        self._people = people
+        self._patients = patients or no_names
+        self._reader = Reader(log)
+        self._count = 0
+        self._last = -1
+
+    def records(self) -> Iterator[list[Record]]:
+        """The entries in order, a page at a time; the export's own entry is always the last."""
+        search = Search(self._log)
+        condition = search.condition(self._filters)
+        columns = audit_entries.c
+        own = self._receipt.position
+        with self._log.db.read() as connection:
+            start, end = search.bounds(connection, self._filters, own)
+        while start < end:
+            query = select(*COLUMNS).where((columns.position >= start) & (columns.position < end))
+            if condition is not None:
+                query = query.where(condition)
+            rows = self._reader.rows(query.order_by(columns.position).limit(PAGE))
+            if not rows:
+                break
+            yield self._taken(self._reader.open(rows))
+            start = rows[-1].position + 1
+        yield self._taken(self._reader.open(self._reader.rows(select(*COLUMNS).where(columns.position == own))))
+
+    def _taken(self, records: list[Record]) -> list[Record]:
+        self._count += len(records)
+        self._last = records[-1].position
+        return records
+
+    def _lines(self) -> Iterator[list[Line]]:
+        for page in self.records():
+            patients = self._patients(list({record.patient for record in page if record.patient}))
+            yield [line_of(record, self._people, patients) for record in page]
+
+    def csv(self, look: Look) -> Iterator[bytes]:
+        """The spreadsheet copy."""
+        yield from csv.write(self._lines(), look)
+        yield csv.trailer(self._count, self._last, look)
+
+    def xlsx(self, look: Look) -> Iterator[bytes]:
+        """The workbook."""
+        yield from xlsx.write(self._lines(), look, self._receipt.at)
+
+    def fhir(self, origin: str) -> Iterator[bytes]:
+        """FHIR R4 AuditEvent resources."""
+        yield from fhir.write(self._lines(), origin)
+
+    def syslog(self) -> Iterator[bytes]:
+        """RFC 5424 messages; without names, whatever the reader may see."""
+        yield from syslog.write(self._lines(), "coffre")
+
+    def jsonl(self) -> Iterator[bytes]:
+        """The copy for programs."""
+        yield from jsonl.write(self._lines())
+        yield jsonl.trailer(self._count, self._last)

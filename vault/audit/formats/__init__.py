@@ -1,0 +1,1 @@
+"""How exported entries are written. One file per format; they know lines, not the database or who asks."""

@@ -1,0 +1,180 @@
+"""Owns how a vault is put together from its rooms: the whole dependency injection.
+
+It must not know HTTP or the command line.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from kms import open_keys
+from kms.keys import KeyService, Registry
+from kms.settings import KmsSettings
+from vault.audit.append import AuditLog, Receipt
+from vault.audit.auditing import Auditing
+from vault.errors import NotInitialised
+from vault.model import Micros, ScopeId, TenantId
+from vault.people.opening import People, open_people
+from vault.records.documents import Documents
+from vault.records.identities import Identities
+from vault.records.inbox import Inbox
+from vault.records.patients import Patients
+from vault.records.proposals import Proposals
+from vault.records.reading import Reading
+from vault.records.scanning import Scanner
+from vault.records.tickets import Tickets
+from vault.rendering.renderer import Renderer
+from vault.sealing.faults import key_faults
+from vault.sealing.scopes import ScopeKeys
+from vault.settings import VaultSettings
+from vault.storage import migrate
+from vault.storage.blobs import BlobStore
+from vault.storage.db import Database, open_databases
+from vault.storage.keyring import Keyring, SqlRegistry
+from vault.storage.schema import installation
+from vault.storage.stores import open_blobs
+
+
+def now_micros() -> Micros:
+    """The wall clock, UTC."""
+    return Micros(time.time_ns() // 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What was decided once, when the vault was founded."""
+
+    tenant: TenantId
+    system_scope: ScopeId
+    log_scope: ScopeId
+    inbox_scope: ScopeId
+    created_at: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """An open vault: every room, ready."""
+
+    settings: VaultSettings
+    installation: Installation
+    clock: Callable[[], Micros]
+    keys: KeyService
+    db: Database
+    keyring_db: Database
+    keyring: Keyring
+    blobs: BlobStore
+    scopes: ScopeKeys
+    log: AuditLog
+    auditing: Auditing
+    people: People
+    patients: Patients
+    documents: Documents
+    inbox: Inbox
+    reading: Reading
+    renderer: Renderer
+
+    def close(self) -> None:
+        """Let everything go in the reverse order; idempotent."""
+        self.renderer.close()
+        self.people.close()
+        self.auditing.close()
+        self.scopes.close()
+        self.db.close()
+        self.keyring_db.close()
+        self.keys.close()
+
+
+def _installation(db: Database) -> Installation:
+    with db.read() as connection:
+        row = connection.execute(select(installation)).mappings().one_or_none()
+    if row is None:
+        raise NotInitialised("The database holds no vault yet: run `coffre init`.")
+    return Installation(**row)
+
+
+def open_vault(
+    settings: VaultSettings,
+    clock: Callable[[], Micros] = now_micros,
+    keys_from: Callable[[KmsSettings, Registry], KeyService] = open_keys,
+    names: tuple[str, ...] = (),
+) -> Vault:
+    """Open every room in order; after any fork, never before one. ``names``: the practice's, of which no password may be made.
+
+    The token may be away: the vault then opens and refuses, and works again when the token is back.
+    Raises NotInitialised, BadSettings, StorageUnavailable.
+    """
+    db, keyring_db = open_databases(settings.database)
+    migrate.upgrade(db, keyring_db)
+    founded = _installation(db)
+    keyring = Keyring(keyring_db)
+    with key_faults():
+        keys = keys_from(settings.kms, SqlRegistry(keyring_db))
+    scopes = ScopeKeys(keyring, keys, founded.tenant)
+    log = AuditLog(
+        db=db, keyring=keyring_db, tenant=founded.tenant, open_key=lambda: scopes.open(founded.log_scope), clock=clock
+    )
+    people = open_people(db=db, scopes=scopes, keys=keys, log=log, installation=founded, clock=clock, context=names)
+    blobs = open_blobs(settings.blobs)
+    renderer = Renderer(settings.limits.renderings)
+    tickets: Tickets[Receipt] = Tickets(clock)
+    patients = Patients(
+        db=db,
+        scopes=scopes,
+        keys=keys,
+        log=log,
+        tenant=founded.tenant,
+        relations=people.relations,
+        clock=clock,
+        tickets=tickets,
+    )
+    documents = Documents(
+        db=db,
+        scopes=scopes,
+        keys=keys,
+        log=log,
+        tenant=founded.tenant,
+        relations=people.relations,
+        blobs=blobs,
+        renderer=renderer,
+        limits=settings.limits,
+        scanner=Scanner(settings.scan),
+        clock=clock,
+        tickets=tickets,
+    )
+    inbox = Inbox(
+        rooms=documents.rooms,
+        scope=founded.inbox_scope,
+        renderer=renderer,
+        limits=settings.limits,
+        tickets=tickets,
+        proposals=Proposals(keys, founded.tenant, patients),
+    )
+    return Vault(
+        settings=settings,
+        installation=founded,
+        clock=clock,
+        keys=keys,
+        db=db,
+        keyring_db=keyring_db,
+        keyring=keyring,
+        blobs=blobs,
+        scopes=scopes,
+        log=log,
+        auditing=Auditing(
+            log=log,
+            keys=keys,
+            names=people.roster,
+            relations=people.relations,
+            identities=Identities(db, scopes, founded.tenant),
+        ),
+        people=people,
+        patients=patients,
+        documents=documents,
+        inbox=inbox,
+        reading=Reading(documents.rooms, patients, tickets),
+        renderer=renderer,
+    )

@@ -1,0 +1,131 @@
+"""Owns how a proof is tried: counted first, compared in the same time for everybody, given back where right, refused alike.
+
+It must not know sessions, nor what a proof opens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, update
+
+from vault.audit.events import Action, Anonymous, Event, Note, Outcome, Subject
+from vault.errors import LockedOut, SignInRefused, VaultError
+from vault.model import Micros
+from vault.people import lockout, totp
+from vault.people.notices import Notice
+from vault.people.passwords import Hasher
+from vault.people.roster import Mark, Person, Roster, State, read_failures, write_failures
+from vault.storage.schema import people
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One counted try."""
+
+    mark: Mark
+    has_filled: bool
+    """This try was the one too many, should it prove wrong."""
+
+
+class Guard:
+    """Counts, compares, refuses."""
+
+    def __init__(self, roster: Roster, hasher: Hasher) -> None:
+        self._roster = roster
+        self._hasher = hasher
+        self._decoy = totp.new_secret(roster.random)
+
+    # --- counting
+
+    def count(self, mark: Mark) -> Attempt:
+        """Count a try of the source and of the account before looking at any secret. Raises LockedOut."""
+        self.count_source(mark)
+        try:
+            state = self._roster.count_attempt(mark.account, lockout.attempt)
+        except LockedOut:
+            self.note(mark, Action.AUTH_LOGIN, Outcome.DENIED, "locked_out")
+            raise
+        return Attempt(mark, has_filled=state.locked_until is not None)
+
+    def count_source(self, mark: Mark) -> Attempt:
+        """Count a try of the source alone. Who has signed in from there before is not slowed by others' tries."""
+        try:
+            if not mark.is_familiar:
+                self._roster.count_attempt(mark.source, lockout.slow_source)
+        except LockedOut:
+            self.note(mark, Action.AUTH_LOGIN, Outcome.DENIED, "source_slowed")
+            raise
+        return Attempt(mark, has_filled=False)
+
+    def give_back(self, connection: Connection, mark: Mark) -> None:
+        """The try was right, but the sign-in is not complete."""
+        write_failures(connection, mark.account, lockout.give_back(read_failures(connection, mark.account)))
+        self.give_back_source(connection, mark)
+
+    @staticmethod
+    def give_back_source(connection: Connection, mark: Mark) -> None:
+        """The try was right: it does not speak against the address."""
+        if not mark.is_familiar:
+            write_failures(connection, mark.source, lockout.give_back(read_failures(connection, mark.source)))
+
+    def clear(self, connection: Connection, mark: Mark) -> None:
+        """Both proofs were right: forget the failures."""
+        write_failures(connection, mark.account, lockout.NONE)
+        self.give_back_source(connection, mark)
+
+    # --- proofs
+
+    def proven(self, mark: Mark, password: str) -> Person | None:
+        """Whoever the password belongs to; the same hashing whether or not the name is known."""
+        person = mark.person
+        encoded = person.password_hash if person is not None else None
+        if not self._hasher.verify(encoded, password) or person is None or encoded is None or person.state is not State.ACTIVE:
+            return None
+        with self._roster.db.read() as connection:
+            if self._roster.has_departed(connection, person):
+                return None
+        if self._hasher.is_outdated(encoded):
+            renewed = self._hasher.hash(password)
+            same = (people.c.id == person.id) & (people.c.password_hash == encoded)
+            statement = update(people).where(same).values(password_hash=renewed)
+            self._roster.run(statement)
+        return person
+
+    def match(self, person: Person | None, code: str) -> totp.Match | None:
+        """The step whose code this is; the same work where there is nobody."""
+        secret = self.secret(person)
+        match = totp.match(secret, code, Micros(self._roster.clock()))
+        return match if person is not None else None
+
+    def secret(self, person: Person | None) -> str:
+        """The person's TOTP secret, or a decoy."""
+        if person is None or person.totp_sealed is None:
+            return self._decoy
+        return self._roster.open("people", "totp", person.id, person.totp_sealed).decode()
+
+    def drift(self, person: Person, code: str) -> int | None:
+        """Seconds by which the telephone is off, where that explains the wrong code."""
+        return totp.drift(self.secret(person), code, Micros(self._roster.clock()))
+
+    def late_by(self, person: Person, code: str) -> int | None:
+        """Only a code of the past earns a hint: to say that a code *will* be right would help a guesser."""
+        drift = self.drift(person, code)
+        return drift if drift is not None and drift < 0 else None
+
+    # --- refusals
+
+    def note(self, mark: Mark, action: Action, outcome: Outcome, code: str) -> None:
+        """An event about whoever is typing."""
+        by: Anonymous = mark.by
+        about = Subject(person=mark.person.id if mark.person is not None else None)
+        self._roster.log.record(Event(action, outcome, by, about, Note(code=code)))
+
+    def refused(self, attempt: Attempt, action: Action, code: str, drift_s: int | None = None) -> VaultError:
+        """Log the refusal (and the lock that it completes); gives the one error to raise."""
+        self.note(attempt.mark, action, Outcome.DENIED, code)
+        if attempt.has_filled:
+            self.note(attempt.mark, Action.AUTH_LOCKED, Outcome.SUCCESS, "failures")
+            if attempt.mark.person is not None:
+                self._roster.tell(attempt.mark.person.id, Notice.LOCKED)
+        return SignInRefused("sign-in refused") if drift_s is None else SignInRefused("sign-in refused", drift_s=drift_s)

@@ -1,0 +1,114 @@
+"""Owns how a use case asks policy about a document and tells the log of a refusal. It must not know bodies or blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from vault.audit.append import AuditLog
+from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject
+from vault.errors import Busy, Forbidden, LogUnavailable, NotFound, StepUpRequired, Tampered, VaultError
+from vault.model import Actor, EventId, Micros, PatientId
+from vault.people.policy import Act, DocumentClass, Relation, authorise, decide
+from vault.records.catalogue import StoredVersion
+from vault.records.descriptions import Description
+from vault.records.types import document_type
+
+Relate = Callable[[Connection, Actor, PatientId, Micros], Relation]
+"""``vault.people.relations.to_patient``: what ties an actor to a patient."""
+
+_DENIALS = (Forbidden, NotFound, StepUpRequired)
+_HOUR = 3_600_000_000
+
+ACT_OF: dict[Action, Act] = {
+    Action.DOCUMENT_VIEW: Act.DOCUMENT_VIEW,
+    Action.DOCUMENT_PREVIEW: Act.DOCUMENT_VIEW,
+    Action.DOCUMENT_DOWNLOAD: Act.DOCUMENT_DOWNLOAD,
+    Action.DOCUMENT_PRINT: Act.DOCUMENT_PRINT,
+}
+"""Which right each way of opening wants: looking, keeping and printing are three."""
+
+
+def relation_to(relation: Relation, actor: Actor, stored: StoredVersion, description: Description, now: Micros) -> Relation:
+    """The relation to a patient, completed with the facts of one document."""
+    administrative = document_type(description.type).is_administrative
+    return replace(
+        relation,
+        document_class=DocumentClass.ADMINISTRATIVE if administrative else DocumentClass.MEDICAL,
+        is_own_upload=stored.deposited_by == actor.person,
+        hours_since_integration=None if stored.integrated_at is None else (now - stored.integrated_at) / _HOUR,
+        is_handover=stored.is_handover,
+    )
+
+
+def is_allowed(actor: Actor, act: Act, relation: Relation) -> bool:
+    """For masking in lists, where a refusal is no event: whether ``actor`` may ``act``, step-up left aside."""
+    try:
+        decide(actor.role, act, relation, is_fresh=True)
+    except (Forbidden, NotFound):
+        return False
+    return True
+
+
+def flags(relation: Relation) -> tuple[str, ...]:
+    """The facts under which somebody acted, as the log writes them."""
+    facts = {
+        "care_team": relation.in_care_team,
+        "locum": relation.in_locum_window,
+        "grant": relation.has_grant,
+        "breakglass": relation.has_breakglass,
+        "own_upload": relation.is_own_upload,
+        "administrative": relation.document_class is DocumentClass.ADMINISTRATIVE,
+        "handover": relation.is_handover,
+    }
+    return tuple(name for name, holds in facts.items() if holds)
+
+
+def note_of(relation: Relation, *, size: int | None = None) -> Note:
+    """The circumstances of an access: purpose, break-glass, relation, bytes."""
+    purpose = Purpose.BTG if relation.has_breakglass else Purpose.TREAT
+    if relation.document_class is DocumentClass.ADMINISTRATIVE:
+        purpose = Purpose.HOPERAT
+    return Note(purpose=purpose, is_breakglass=relation.has_breakglass, relation=flags(relation), bytes=size)
+
+
+def integrity_failure(actor: Actor, subject: Subject, error: Tampered, ref: EventId | None = None) -> Event:
+    """The incident that an altered document is, beside the failure of whatever met it."""
+    note = Note(code=str(error.details.get("kind", error.code)))
+    return Event(Action.DOCUMENT_INTEGRITY_FAILURE, Outcome.FAILED, actor, subject, note, ref=ref)
+
+
+class Gate:
+    """Policy asked, refusals logged. Thread-safe."""
+
+    def __init__(self, log: AuditLog, relate: Relate, clock: Callable[[], Micros]) -> None:
+        self._log = log
+        self._relate = relate
+        self._clock = clock
+
+    def relation(self, connection: Connection, actor: Actor, patient: PatientId) -> Relation:
+        """What ties ``actor`` to ``patient`` now."""
+        return self._relate(connection, actor, patient, self._clock())
+
+    def authorise(self, actor: Actor, act: Act, relation: Relation) -> None:
+        """Raises Forbidden, NotFound or StepUpRequired."""
+        authorise(actor, act, self._clock(), relation)
+
+    @contextmanager
+    def refusals(self, actor: Actor, action: Action, subject: Subject) -> Iterator[None]:
+        """Inside, a refusal or a failure becomes an event before it leaves. Being busy is none: it would flood the log."""
+        try:
+            yield
+        except Busy:
+            raise
+        except VaultError as error:
+            outcome = Outcome.DENIED if isinstance(error, _DENIALS) else Outcome.FAILED
+            events = [Event(action, outcome, actor, subject, Note(code=error.code))]
+            if isinstance(error, Tampered) and subject.document is not None:
+                events.append(integrity_failure(actor, subject, error))
+            with suppress(LogUnavailable):  # nothing was opened: the first error is the one to tell
+                self._log.record_all(events)
+            raise

@@ -1,0 +1,236 @@
+"""Owns the statements over documents and their versions. It must not know keys, policy or what the sealed columns say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, Select, bindparam, func, insert, literal, select, tuple_, update
+
+from vault.errors import Conflict, NotFound
+from vault.model import BlobId, DocumentId, Micros, PatientId, PersonId, ScopeId
+from vault.storage.schema import document_versions, documents, patients, tombstones
+
+FILED = "filed"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """One version of a document as its row says it, sealed columns still sealed."""
+
+    document: DocumentId
+    patient: PatientId
+    version: int
+    current: int
+    state: str
+    first_deposited_at: Micros
+    """When version 1 came in: what lists are ordered by."""
+    blob: BlobId
+    scope: ScopeId
+    data_key_sealed: bytes
+    description_sealed: bytes
+    size: int
+    sealed_size: int
+    sealed_sha256: bytes
+    fingerprint: bytes
+    deposited_at: Micros
+    deposited_by: PersonId
+    channel: str
+    integrated_at: Micros | None
+    is_handover: bool
+
+
+def _versions() -> Select[*tuple[object, ...]]:
+    one, whole = document_versions.c, documents.c
+    return select(
+        one.document,
+        whole.patient,
+        one.version,
+        whole.version.label("current"),
+        whole.state,
+        whole.deposited_at.label("first_deposited_at"),
+        one.blob,
+        one.scope,
+        one.data_key_sealed,
+        one.description_sealed,
+        one.size,
+        one.sealed_size,
+        one.sealed_sha256,
+        one.fingerprint,
+        one.deposited_at,
+        one.deposited_by,
+        one.channel,
+        whole.integrated_at,
+        whole.is_handover,
+    ).join(documents, whole.id == one.document)
+
+
+def _stored(row: Row[*tuple[object, ...]]) -> StoredVersion:
+    values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public way to a row's names has this name
+    return StoredVersion(**{**values, "patient": values["patient"] or "", "is_handover": bool(values["is_handover"])})
+
+
+# Statements of every deposit and opening are built once: SQLAlchemy's building costs more than SQLite's answer.
+_SCOPE = select(patients.c.scope).where(patients.c.id == bindparam("patient"))
+_WHOLE = _versions().where(document_versions.c.document == bindparam("document"), documents.c.state == FILED)
+_CURRENT = _WHOLE.where(document_versions.c.version == documents.c.version)
+_OLDER = _WHOLE.where(document_versions.c.version == bindparam("version"))
+_TWINS = (
+    select(documents.c.id, documents.c.patient)
+    .join(document_versions, document_versions.c.document == documents.c.id)
+    .where(document_versions.c.fingerprint == bindparam("fingerprint"), document_versions.c.version == documents.c.version)
+    .where(func.coalesce(documents.c.state, "") == FILED)
+)
+# coalesce keeps the planner off the index by state: nearly every document is filed, so it would read them all.
+
+
+def patient_scope(connection: Connection, patient: PatientId) -> ScopeId:
+    """The scope of a patient's file. Raises NotFound."""
+    scope = connection.execute(_SCOPE, {"patient": patient}).scalar_one_or_none()
+    if scope is None:
+        raise NotFound(f"patient {patient}")
+    return ScopeId(scope)
+
+
+def patient_state(connection: Connection, patient: PatientId) -> str | None:
+    """A patient's state; None for an unknown one."""
+    return connection.execute(select(patients.c.state).where(patients.c.id == patient)).scalar_one_or_none()
+
+
+def stored_version(connection: Connection, document: DocumentId, version: int | None = None) -> StoredVersion:
+    """One version, the current one by default. Raises NotFound, also for what only left a tombstone."""
+    if version is None:
+        row = connection.execute(_CURRENT, {"document": document}).one_or_none()
+    else:
+        row = connection.execute(_OLDER, {"document": document, "version": version}).one_or_none()
+    if row is None:
+        raise NotFound(f"document {document}")
+    return _stored(row)
+
+
+def stored_versions(connection: Connection, document: DocumentId) -> list[StoredVersion]:
+    """Every version of a document, newest first."""
+    statement = _versions().where(document_versions.c.document == document, documents.c.state == FILED)
+    return [_stored(row) for row in connection.execute(statement.order_by(document_versions.c.version.desc()))]
+
+
+def patient_documents(
+    connection: Connection, patient: PatientId, *, before: tuple[Micros, DocumentId] | None, limit: int
+) -> list[StoredVersion]:
+    """The current versions filed with a patient, newest deposit first, from just after ``before``."""
+    statement = _versions().where(
+        documents.c.patient == patient,
+        func.coalesce(documents.c.state, "") == FILED,
+        document_versions.c.version == documents.c.version,
+    )
+    if before is not None:
+        at, document = before
+        older = documents.c.deposited_at < at
+        statement = statement.where(older | ((documents.c.deposited_at == at) & (documents.c.id < document)))
+    statement = statement.order_by(documents.c.deposited_at.desc(), documents.c.id.desc()).limit(limit)
+    return [_stored(row) for row in connection.execute(statement)]
+
+
+def every_version(connection: Connection, after: tuple[DocumentId, int], limit: int) -> list[StoredVersion]:
+    """The next versions of all documents, whatever their state, by id: for a check of the whole vault."""
+    document, version = after
+    key = tuple_(document_versions.c.document, document_versions.c.version)
+    statement = _versions().where(key > tuple_(literal(document), literal(version)))
+    statement = statement.order_by(document_versions.c.document, document_versions.c.version).limit(limit)
+    return [_stored(row) for row in connection.execute(statement)]
+
+
+def count_versions(connection: Connection) -> tuple[int, int]:
+    """How many versions there are, and the bytes of all their blobs."""
+    total = func.coalesce(func.sum(document_versions.c.sealed_size), 0)
+    count, size = connection.execute(select(func.count(), total).select_from(document_versions)).one()
+    return int(count), int(size)
+
+
+def known_blobs(connection: Connection, blobs: list[BlobId]) -> set[BlobId]:
+    """Those of ``blobs`` that a version names."""
+    found = connection.execute(select(document_versions.c.blob).where(document_versions.c.blob.in_(blobs)))
+    return {BlobId(blob) for blob in found.scalars()}
+
+
+def newest_version(connection: Connection, document: DocumentId) -> int:
+    """The highest version number of a document's rows."""
+    statement = select(func.max(document_versions.c.version)).where(document_versions.c.document == document)
+    return int(connection.execute(statement).scalar_one() or 0)
+
+
+def same_bytes(connection: Connection, fingerprint: bytes) -> list[tuple[DocumentId, PatientId]]:
+    """The documents, wherever filed, whose current version has this fingerprint."""
+    found = connection.execute(_TWINS, {"fingerprint": fingerprint})
+    return sorted((DocumentId(row.id), PatientId(row.patient)) for row in found)
+
+
+def add_document(connection: Connection, stored: StoredVersion) -> None:
+    """Insert a new document with its first version."""
+    connection.execute(
+        insert(documents).values(
+            id=stored.document,
+            patient=stored.patient,
+            version=stored.version,
+            state=stored.state,
+            deposited_at=stored.first_deposited_at,
+            deposited_by=stored.deposited_by,
+        )
+    )
+    add_version(connection, stored)
+
+
+def add_version(connection: Connection, stored: StoredVersion) -> None:
+    """Insert the row of one version."""
+    connection.execute(
+        insert(document_versions).values(
+            document=stored.document,
+            version=stored.version,
+            blob=stored.blob,
+            scope=stored.scope,
+            data_key_sealed=stored.data_key_sealed,
+            description_sealed=stored.description_sealed,
+            size=stored.size,
+            sealed_size=stored.sealed_size,
+            sealed_sha256=stored.sealed_sha256,
+            fingerprint=stored.fingerprint,
+            deposited_at=stored.deposited_at,
+            deposited_by=stored.deposited_by,
+            channel=stored.channel,
+        )
+    )
+
+
+def supersede(connection: Connection, document: DocumentId, version: int) -> None:
+    """Make ``version`` the current one after the one before it. Raises Conflict where somebody has just replaced that."""
+    before = (documents.c.id == document) & (documents.c.version == version - 1) & (documents.c.state == FILED)
+    if connection.execute(update(documents).where(before).values(version=version)).rowcount != 1:
+        raise Conflict("somebody else has just replaced this document", reason="already_replaced")
+
+
+def move(connection: Connection, document: DocumentId, source: PatientId, target: PatientId) -> None:
+    """Give a document to another patient. Raises Conflict where somebody has just moved it."""
+    here = (documents.c.id == document) & (documents.c.patient == source) & (documents.c.state == FILED)
+    if connection.execute(update(documents).where(here).values(patient=target, is_handover=0)).rowcount != 1:
+        raise Conflict("somebody else has just moved this document", reason="already_moved")
+
+
+def rekey(connection: Connection, stored: StoredVersion) -> None:
+    """Put one version under ``stored.scope``: its data key and its description, sealed anew."""
+    here = (document_versions.c.document == stored.document) & (document_versions.c.version == stored.version)
+    values = {
+        "scope": stored.scope,
+        "data_key_sealed": stored.data_key_sealed,
+        "description_sealed": stored.description_sealed,
+    }
+    connection.execute(update(document_versions).where(here).values(**values))
+
+
+def bury(connection: Connection, document: DocumentId, patient: PatientId, at: Micros, by: PersonId) -> None:
+    """Leave a tombstone in the file where a document stood by mistake."""
+    connection.execute(insert(tombstones).values(document=document, patient=patient, moved_at=at, moved_by=by))
+
+
+def buried(connection: Connection, patient: PatientId) -> list[tuple[DocumentId, Micros, PersonId]]:
+    """What once stood in a patient's file and was moved away: document, when, by whom; newest first."""
+    statement = select(tombstones).where(tombstones.c.patient == patient).order_by(tombstones.c.moved_at.desc())
+    return [(DocumentId(row.document), Micros(row.moved_at), PersonId(row.moved_by)) for row in connection.execute(statement)]

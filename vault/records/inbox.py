@@ -1,0 +1,395 @@
+"""Owns the inbox ("bannette"): documents that wait, sealed, to be filed with a patient. It must not know HTTP or ciphers.
+
+A draft is sealed from its first byte under the inbox's own scope. Filing re-seals its data key and its description under the
+patient's scope and changes two rows; the blob, which binds only vault, document and version, is never touched.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date
+
+from vault.audit.append import Receipt, Transaction
+from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject
+from vault.errors import AlreadyPresent, Busy, Conflict, NotFound, NotRenderable, StorageUnavailable
+from vault.model import Actor, Document, DocumentId, Identity, Page, PatientId, Scan, ScopeId
+from vault.people.policy import Act, decide_role
+from vault.records import catalogue, draft_rows
+from vault.records.access import note_of
+from vault.records.catalogue import StoredVersion
+from vault.records.depositing import check_act_date, scan_code
+from vault.records.descriptions import Description, Place, seal_description
+from vault.records.draft_rows import DRAFT, NOBODY
+from vault.records.drafts import Concordance, Draft, DraftDescription, open_draft, seal_draft
+from vault.records.file_names import accepted_name
+from vault.records.intake import ByteStream, Intake
+from vault.records.local_time import practice_day, watermark
+from vault.records.proposals import Proposals, concordance
+from vault.records.rooms import Rooms, document_of
+from vault.records.tickets import Tickets
+from vault.records.turns import Turns
+from vault.records.types import document_type
+from vault.rendering.recognise import MediaType
+from vault.rendering.renderer import RenderedPage, Renderer
+from vault.sealing.binding import data_key_context
+from vault.sealing.documents import Sealed
+from vault.sealing.fields import open_field, seal_field
+from vault.settings import MIB, LimitSettings
+
+LIST_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Filed:
+    """What is needed to take a filing back."""
+
+    patient: PatientId
+    description: DraftDescription
+
+
+class Inbox:
+    """Thread-safe. Every method takes the actor first and raises VaultError subclasses only."""
+
+    def __init__(
+        self,
+        *,
+        rooms: Rooms,
+        scope: ScopeId,
+        renderer: Renderer,
+        limits: LimitSettings,
+        tickets: Tickets[Receipt],
+        proposals: Proposals,
+    ) -> None:
+        self._rooms = rooms
+        self._scope = scope
+        self._renderer = renderer
+        self._limit_bytes = limits.document_mib * MIB
+        self._turns = Turns(limits.uploads, "deposits")
+        self._tickets = tickets
+        self._filed: Tickets[_Filed] = Tickets(rooms.clock)
+        self._proposals = proposals
+
+    def deposit(
+        self,
+        actor: Actor,
+        *,
+        file_name: str,
+        body: ByteStream,
+        expected_sha256: bytes | None = None,
+        declared_size: int | None = None,
+        channel: str = "browser",
+    ) -> Draft:
+        """Take a document in; sealed, durable and logged when this returns, and otherwise nothing was kept.
+
+        Raises Forbidden, Invalid, UnsupportedType, EmptyDocument, TooLarge, IncompleteBody, DigestMismatch, AlreadyPresent
+        (it waits in the inbox already), Busy, StorageFull, StorageUnavailable, KeysUnavailable, LogUnavailable.
+        """
+        document = DocumentId(self._rooms.new_id())
+        subject = Subject(document=document)
+        with self._rooms.gate.refusals(actor, Action.DOCUMENT_UPLOAD, subject):
+            decide_role(actor.role, Act.INBOX_USE)
+            name = accepted_name(file_name)
+            intake = Intake(body, limit_bytes=self._limit_bytes, declared_size=declared_size, expected_sha256=expected_sha256)
+            stored, description = self._take_in(actor, document, name, intake, channel)
+            note = Note(purpose=Purpose.HOPERAT, bytes=stored.size, code=scan_code(description.scan))
+            self._add(stored, Event(Action.DOCUMENT_UPLOAD, Outcome.SUCCESS, actor, subject, note))
+        with suppress(Busy, NotFound, StorageUnavailable):  # it is safely in; its pages are counted when it is first looked at
+            description = self._examine(actor, stored, description)
+        return self._draft(stored, description, set())
+
+    def list(self, actor: Actor, limit: int = LIST_LIMIT) -> Page[Draft]:
+        """What waits, newest first. Raises Forbidden, Tampered, KeysUnavailable."""
+        decide_role(actor.role, Act.INBOX_USE)
+        with self._rooms.db.read() as connection:
+            rows = draft_rows.latest(connection, limit + 1)
+            elsewhere = draft_rows.filed_twins(connection, [stored.fingerprint for stored in rows])
+        drafts = tuple(self._draft(stored, self._description(stored), elsewhere) for stored in rows[:limit])
+        return Page(drafts, len(rows) > limit)
+
+    def count(self, actor: Actor) -> int:
+        """How many documents wait. Raises Forbidden."""
+        decide_role(actor.role, Act.INBOX_USE)
+        with self._rooms.db.read() as connection:
+            return draft_rows.count(connection)
+
+    def get(self, actor: Actor, draft: DocumentId) -> Draft:
+        """One draft, examined if it was not yet. Raises NotFound, Forbidden, KeysUnavailable."""
+        decide_role(actor.role, Act.INBOX_USE)
+        stored = self._find(draft)
+        description = self._description(stored)
+        if description.pages is None and description.trouble is None:
+            with suppress(Busy):
+                description = self._examine(actor, stored, description)
+        with self._rooms.db.read() as connection:
+            elsewhere = draft_rows.filed_twins(connection, [stored.fingerprint])
+        return self._draft(stored, description, elsewhere)
+
+    def page(self, actor: Actor, draft: DocumentId, number: int, width: int, *, quarter_turns: int = 0) -> RenderedPage:
+        """A page as pixels, watermarked; one event per session within five minutes.
+
+        Raises NotFound, Forbidden, NotRenderable, Busy, Tampered, KeysUnavailable, LogUnavailable.
+        """
+        stored = self._find(draft)
+        with self._rooms.gate.refusals(actor, Action.DOCUMENT_PREVIEW, Subject(document=draft)):
+            decide_role(actor.role, Act.INBOX_USE)
+            media_type = MediaType(self._description(stored).media_type)
+            body = self._rooms.bodies.open(self._receipt(actor, draft), stored)
+            try:
+                body.opener.authenticate()
+                mark = watermark(actor, self._rooms.clock())
+                content = body.opener.whole()
+                return self._renderer.page(content, media_type, number, width, watermark=mark, quarter_turns=quarter_turns)
+            finally:
+                body.close()
+
+    def concordance(self, actor: Actor, draft: DocumentId, identity: Identity) -> Concordance:
+        """Whether the first page's own text fits ``identity``: the guard against the wrong patient.
+
+        Raises NotFound, Forbidden, Busy, Tampered, KeysUnavailable, LogUnavailable.
+        """
+        decide_role(actor.role, Act.INBOX_USE)
+        stored = self._find(draft)
+        media_type = MediaType(self._description(stored).media_type)
+        body = self._rooms.bodies.open(self._receipt(actor, draft), stored)
+        try:
+            body.opener.authenticate()
+            text = self._renderer.text(body.opener.whole(), media_type, 1)
+        except NotRenderable:
+            return Concordance.UNREADABLE
+        finally:
+            body.close()
+        return concordance(text, identity, practice_day(self._rooms.clock()))
+
+    def sheet(self, actor: Actor, patient: PatientId, type: str) -> str:  # noqa: A002  # the field's word, as in Document
+        """What the QR code of a separator sheet says. Raises Forbidden, Invalid, KeysUnavailable."""
+        decide_role(actor.role, Act.INBOX_USE)
+        return self._proposals.sheet(patient, document_type(type).code)
+
+    def file(
+        self,
+        actor: Actor,
+        draft: DocumentId,
+        patient: PatientId,
+        *,
+        type: str,  # noqa: A002  # the field's word, as in Document
+        act_date: date | None,
+    ) -> Document:
+        """File a draft with a patient, under that patient's key from now on; the blob stays as it is.
+
+        ``Document.is_elsewhere`` says that the same bytes are filed with another patient. Raises NotFound, Forbidden, Invalid,
+        AlreadyPresent (this patient has these bytes), Conflict (another was faster), Tampered, KeysUnavailable, LogUnavailable.
+        """
+        subject = Subject(patient=patient, document=draft, version=1)
+        with self._rooms.gate.refusals(actor, Action.DOCUMENT_REFILE, subject):
+            decide_role(actor.role, Act.INBOX_USE)
+            kind = document_type(type)
+            check_act_date(act_date, self._rooms.clock())
+            with self._rooms.db.read() as connection:
+                scope = catalogue.patient_scope(connection, patient)
+                relation = self._rooms.gate.relation(connection, actor, patient)
+            self._rooms.gate.authorise(actor, Act.DOCUMENT_UPLOAD, relation)
+            stored = self._find(draft)
+            known = self._description(stored)
+            description = Description(kind.code, act_date, known.file_name, known.media_type, known.sha256, scan=known.scan)
+            with self._rooms.scopes.open(scope) as key:
+                place = Place(draft, 1, patient, stored.deposited_by)
+                sealed = seal_description(key, self._rooms.tenant, place, description)
+            data_key = self._resealed(stored, scope)
+            event = Event(
+                Action.DOCUMENT_REFILE,
+                Outcome.SUCCESS,
+                actor,
+                replace(subject, document_class=kind.group),
+                replace(note_of(relation, size=stored.size), code="filed_from_inbox"),
+            )
+
+            def work(tx: Transaction) -> bool:
+                owners = catalogue.same_bytes(tx.connection, stored.fingerprint)
+                for twin, owner in owners:
+                    if owner == patient and twin != draft:
+                        raise AlreadyPresent(f"these bytes are filed as document {twin}", document=twin)
+                draft_rows.move(
+                    tx.connection, draft, patient=patient, scope=scope, data_key_sealed=data_key, description_sealed=sealed
+                )
+                tx.record(event)
+                return bool(owners)
+
+            is_elsewhere = self._rooms.log.transact(work).value
+        self._filed.keep(actor, _Filed(patient, known), "filed", draft)
+        return replace(document_of(replace(stored, patient=patient), description), is_elsewhere=is_elsewhere)
+
+    def take_back(self, actor: Actor, document: DocumentId) -> Draft:
+        """Undo one's own filing of the last five minutes: back into the inbox, unless a clinician has taken it over.
+
+        Raises Conflict (``reason`` too_late, already_moved), Forbidden, KeysUnavailable, LogUnavailable.
+        """
+        filed = self._filed.find(actor, "filed", document)
+        subject = Subject(patient=filed.patient if filed else None, document=document, version=1)
+        with self._rooms.gate.refusals(actor, Action.DOCUMENT_REFILE, subject):
+            decide_role(actor.role, Act.INBOX_USE)
+            if filed is None:
+                raise Conflict("this filing can't be taken back any more", reason="too_late")
+            with self._rooms.db.read() as connection:
+                stored = catalogue.stored_version(connection, document)
+            with self._rooms.scopes.open(self._scope) as key:
+                sealed = seal_draft(key, self._rooms.tenant, document, filed.description)
+            data_key = self._resealed(stored, self._scope)
+            note = Note(purpose=Purpose.HOPERAT, code="back_to_inbox")
+            event = Event(Action.DOCUMENT_REFILE, Outcome.SUCCESS, actor, subject, note)
+
+            def work(tx: Transaction) -> None:
+                draft_rows.move(
+                    tx.connection,
+                    document,
+                    patient=None,
+                    scope=self._scope,
+                    data_key_sealed=data_key,
+                    description_sealed=sealed,
+                )
+                tx.record(event)
+
+            self._rooms.log.transact(work)
+        self._filed.drop(actor, "filed", document)
+        return self._draft(replace(stored, patient=NOBODY, state=DRAFT), filed.description, set())
+
+    def discard(self, actor: Actor, draft: DocumentId) -> None:
+        """Destroy a draft: a wrong scan, a blank page. Raises NotFound, Forbidden, Conflict (it was filed meanwhile)."""
+        with self._rooms.gate.refusals(actor, Action.DOCUMENT_DELETE, subject := Subject(document=draft)):
+            decide_role(actor.role, Act.INBOX_USE)
+            stored = self._find(draft)
+            event = Event(Action.DOCUMENT_DELETE, Outcome.SUCCESS, actor, subject, Note(bytes=stored.size, code="draft"))
+
+            def work(tx: Transaction) -> None:
+                draft_rows.remove(tx.connection, draft)
+                tx.record(event)
+
+            self._rooms.log.transact(work)
+        with suppress(StorageUnavailable):  # else an orphan, which the sweep removes later
+            self._rooms.bodies.withdraw(stored.blob)
+
+    def _take_in(
+        self, actor: Actor, document: DocumentId, name: str, intake: Intake, channel: str
+    ) -> tuple[StoredVersion, DraftDescription]:
+        fingerprint = b""
+
+        def judge(sealed: Sealed) -> None:
+            nonlocal fingerprint
+            fingerprint = self._rooms.fingerprint(sealed.sha256)
+            with self._rooms.db.read() as connection:
+                self._refuse_twin(draft_rows.twin(connection, fingerprint))
+
+        with self._turns.take():
+            taken = self._rooms.bodies.take_in(intake, scope=self._scope, document=document, version=1, judge=judge)
+        description = DraftDescription(name, taken.media_type.value, taken.sealed.sha256.hex(), scan=taken.scan)
+        now = self._rooms.clock()
+        stored = StoredVersion(
+            document=document,
+            patient=NOBODY,
+            version=1,
+            current=1,
+            state=DRAFT,
+            first_deposited_at=now,
+            blob=taken.blob,
+            scope=self._scope,
+            data_key_sealed=taken.data_key_sealed,
+            description_sealed=self._sealed(document, description),
+            size=taken.sealed.size,
+            sealed_size=taken.sealed.sealed_size,
+            sealed_sha256=taken.sealed.sealed_sha256,
+            fingerprint=fingerprint,
+            deposited_at=now,
+            deposited_by=actor.person,
+            channel=channel,
+            integrated_at=None,
+            is_handover=False,
+        )
+        return stored, description
+
+    def _add(self, stored: StoredVersion, event: Event) -> None:
+        def work(tx: Transaction) -> None:
+            self._refuse_twin(draft_rows.twin(tx.connection, stored.fingerprint))
+            draft_rows.add(tx.connection, stored)
+            tx.record(event)
+
+        try:
+            self._rooms.log.transact(work)
+        except AlreadyPresent:
+            with suppress(StorageUnavailable):
+                self._rooms.bodies.withdraw(stored.blob)
+            raise
+
+    @staticmethod
+    def _refuse_twin(twin: DocumentId | None) -> None:
+        if twin is not None:
+            raise AlreadyPresent(f"these bytes wait as draft {twin}", document=twin)
+
+    def _find(self, draft: DocumentId) -> StoredVersion:
+        with self._rooms.db.read() as connection:
+            return draft_rows.find(connection, draft)
+
+    def _description(self, stored: StoredVersion) -> DraftDescription:
+        with self._rooms.scopes.open(self._scope) as key:
+            return open_draft(key, self._rooms.tenant, stored.document, stored.description_sealed)
+
+    def _sealed(self, document: DocumentId, description: DraftDescription) -> bytes:
+        with self._rooms.scopes.open(self._scope) as key:
+            return seal_draft(key, self._rooms.tenant, document, description)
+
+    def _resealed(self, stored: StoredVersion, scope: ScopeId) -> bytes:
+        """The data key of a document, from its present scope to another."""
+        tenant, blob = self._rooms.tenant, stored.blob
+        with self._rooms.scopes.open(stored.scope) as key:
+            data_key = bytearray(open_field(key, data_key_context(tenant, stored.scope, blob), stored.data_key_sealed))
+        try:
+            with self._rooms.scopes.open(scope) as key:
+                return seal_field(key, data_key_context(tenant, scope, blob), data_key)
+        finally:
+            data_key[:] = bytes(len(data_key))
+
+    def _receipt(self, actor: Actor, draft: DocumentId) -> Receipt:
+        """The grant to look at a draft: one event for all its pages."""
+        receipt = self._tickets.find(actor, "draft", draft)
+        if receipt is None:
+            note = Note(purpose=Purpose.HOPERAT)
+            receipt = self._rooms.log.record(
+                Event(Action.DOCUMENT_PREVIEW, Outcome.GRANTED, actor, Subject(document=draft, version=1), note)
+            )
+            self._tickets.keep(actor, receipt, "draft", draft)
+        return receipt
+
+    def _examine(self, actor: Actor, stored: StoredVersion, description: DraftDescription) -> DraftDescription:
+        """Count the pages and read the codes of the first one; what was found is kept, sealed."""
+        media_type = MediaType(description.media_type)
+        body = self._rooms.bodies.open(self._receipt(actor, stored.document), stored)
+        pages, trouble, proposal = None, None, None
+        try:
+            body.opener.authenticate()
+            pages = self._renderer.inspect(body.opener.whole(), media_type).pages
+            codes = self._renderer.codes(body.opener.whole(), media_type, 1)
+            text = self._renderer.text(body.opener.whole(), media_type, 1)
+            proposal = self._proposals.read(actor, codes, text, practice_day(self._rooms.clock()))
+        except NotRenderable as error:
+            trouble = str(error.details["reason"])
+        finally:
+            body.close()
+        description = replace(description, pages=pages, trouble=trouble, proposal=proposal)
+        sealed = self._sealed(stored.document, description)
+        self._rooms.db.write(lambda connection: draft_rows.describe(connection, stored.document, sealed))
+        return description
+
+    def _draft(self, stored: StoredVersion, description: DraftDescription, elsewhere: set[bytes]) -> Draft:
+        return Draft(
+            id=stored.document,
+            file_name=description.file_name,
+            media_type=description.media_type,
+            size=stored.size,
+            deposited_at=stored.deposited_at,
+            deposited_by=stored.deposited_by,
+            channel=stored.channel,
+            pages=description.pages,
+            trouble=description.trouble,
+            proposal=description.proposal,
+            is_filed_elsewhere=stored.fingerprint in elsewhere,
+            scan=Scan(description.scan),
+        )

@@ -1,0 +1,120 @@
+"""Owns the correction of a filing: a document moves to the right patient, its bodies untouched. It knows no HTTP.
+
+Data keys and descriptions of all versions are sealed anew under the right patient's scope. A tombstone without title stays in
+the wrong file, and whoever had opened the document there is named, for it may be an incident.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sqlalchemy import select
+
+from vault.audit.append import Transaction
+from vault.audit.events import REASON_CHARACTERS, Action, Event, Outcome, Subject
+from vault.audit.reading import COLUMNS, Reader
+from vault.errors import AlreadyPresent, Conflict, Invalid
+from vault.model import Actor, Document, DocumentId, Micros, PatientId, PersonId, ScopeId
+from vault.people.policy import Act, decide_role
+from vault.records import catalogue
+from vault.records.access import note_of, relation_to
+from vault.records.catalogue import StoredVersion
+from vault.records.descriptions import seal_description
+from vault.records.rooms import Rooms, document_of, place_of
+from vault.records.types import document_type
+from vault.storage.schema import audit_entries
+
+LOOKED = frozenset({Action.DOCUMENT_VIEW, Action.DOCUMENT_PREVIEW})
+TAKEN = frozenset({Action.DOCUMENT_DOWNLOAD, Action.DOCUMENT_PRINT, Action.DOCUMENT_SEND, Action.DOCUMENT_LINK_OPEN})
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """That a document once stood here by mistake: no title, no type."""
+
+    document: DocumentId
+    moved_at: Micros
+    moved_by: PersonId
+
+
+@dataclass(frozen=True, slots=True)
+class Refiled:
+    """How a refiling ended."""
+
+    document: Document
+    seen_by: tuple[str, ...]
+    """Whoever had opened it where it was, the one who moved it apart."""
+    taken_by: tuple[str, ...]
+    """Whoever had downloaded, printed or sent it: with the wrong patient's name on it, an incident to examine."""
+
+
+def refile(rooms: Rooms, actor: Actor, document: DocumentId, patient: PatientId, *, reason: str) -> Refiled:
+    """``Documents.refile``."""
+    with rooms.gate.refusals(actor, Action.DOCUMENT_REFILE, Subject(document=document)):
+        decide_role(actor.role, Act.DOCUMENT_REFILE)
+        with rooms.db.read() as connection:
+            current = catalogue.stored_version(connection, document)
+            source = rooms.gate.relation(connection, actor, current.patient)
+        description = rooms.description(current)
+        rooms.gate.authorise(actor, Act.DOCUMENT_REFILE, relation_to(source, actor, current, description, rooms.clock()))
+        with rooms.db.read() as connection:
+            scope = catalogue.patient_scope(connection, patient)
+            target = rooms.gate.relation(connection, actor, patient)
+            versions = catalogue.stored_versions(connection, document)
+        rooms.gate.authorise(actor, Act.DOCUMENT_UPLOAD, target)
+        _check(current, patient, reason)
+        moved = [_resealed(rooms, stored, patient, scope) for stored in versions]
+        group = document_type(description.type).group
+        note = replace(note_of(target, size=current.size), reason=reason or None, code="refiled")
+        events = [
+            Event(Action.DOCUMENT_REFILE, Outcome.SUCCESS, actor, Subject(where, document, current.version, group), note)
+            for where in (current.patient, patient)
+        ]
+
+        def work(transaction: Transaction) -> None:
+            for twin, owner in catalogue.same_bytes(transaction.connection, current.fingerprint):
+                if owner == patient and twin != document:
+                    raise AlreadyPresent(f"these bytes are filed as document {twin}", document=twin)
+            catalogue.move(transaction.connection, document, current.patient, patient)
+            if len(catalogue.stored_versions(transaction.connection, document)) != len(moved):
+                raise Conflict("somebody else has just replaced this document", reason="already_replaced")
+            for stored in moved:
+                catalogue.rekey(transaction.connection, stored)
+            catalogue.bury(transaction.connection, document, current.patient, rooms.clock(), actor.person)
+            for event in events:
+                transaction.record(event)
+
+        rooms.log.transact(work)
+    seen, taken = _readers(rooms, document, actor)
+    return Refiled(document_of(moved[0], description), seen, taken)
+
+
+def _check(current: StoredVersion, patient: PatientId, reason: str) -> None:
+    if current.patient == patient:
+        raise Conflict("the document is filed with this patient already", reason="same_patient")
+    if current.integrated_at is not None and not reason.strip():
+        raise Invalid("a clinician has taken it over: say why it moves", field="reason", reason="missing")
+    if len(reason) > REASON_CHARACTERS:
+        raise Invalid("a reason is too long", field="reason", reason="too_long", limit=REASON_CHARACTERS)
+
+
+def _resealed(rooms: Rooms, stored: StoredVersion, patient: PatientId, scope: ScopeId) -> StoredVersion:
+    """One version as its row will be under the right patient."""
+    description = rooms.description(stored)
+    data_key_sealed = rooms.bodies.reseal(stored, scope)
+    there = replace(stored, patient=patient, scope=scope, data_key_sealed=data_key_sealed)
+    with rooms.scopes.open(scope) as key:
+        return replace(there, description_sealed=seal_description(key, rooms.tenant, place_of(there), description))
+
+
+def _readers(rooms: Rooms, document: DocumentId, mover: Actor) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Who had looked at the document, and who had taken a copy, from the log."""
+    blind = rooms.log.keys().blind("document", document)
+    reader = Reader(rooms.log)
+    query = select(*COLUMNS).where(audit_entries.c.document_index == blind, audit_entries.c.outcome == Outcome.GRANTED.value)
+    found = reader.open(reader.rows(query))
+    readers = ((record.action, str((record.actor or {}).get("ref", ""))) for record in found)
+    others = [(action, person) for action, person in readers if person not in {"", mover.person}]
+    seen = dict.fromkeys(person for action, person in others if action in LOOKED | TAKEN)
+    taken = dict.fromkeys(person for action, person in others if action in TAKEN)
+    return tuple(seen), tuple(taken)

@@ -1,0 +1,70 @@
+"""Owns what the parts of a document's life share: the rooms they work in, and the record made of a row. It decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kms.keys import KeyService, Purpose
+from vault.audit.append import AuditLog
+from vault.model import Document, Micros, Scan, TenantId
+from vault.records.access import Gate
+from vault.records.bodies import Bodies
+from vault.records.catalogue import StoredVersion
+from vault.records.descriptions import Description, Place, open_description
+from vault.sealing.binding import bind
+from vault.sealing.faults import key_faults
+from vault.sealing.scopes import ScopeKeys
+from vault.storage.db import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """Where documents live."""
+
+    db: Database
+    scopes: ScopeKeys
+    keys: KeyService
+    log: AuditLog
+    bodies: Bodies
+    gate: Gate
+    tenant: TenantId
+    clock: Callable[[], Micros]
+    new_id: Callable[[], str]
+
+    def description(self, stored: StoredVersion) -> Description:
+        """The opened description of a row. Raises Tampered, NotFound (erased), KeysUnavailable."""
+        with self.scopes.open(stored.scope) as scope_key:
+            return open_description(scope_key, self.tenant, place_of(stored), stored.description_sealed)
+
+    def fingerprint(self, sha256: bytes) -> bytes:
+        """The keyed fingerprint of a body: equal bytes are recognised, a guess can't be confirmed. Raises KeysUnavailable."""
+        with key_faults():
+            return self.keys.mac(Purpose.FINGERPRINT, bind("coffre/fingerprint/v1", self.tenant, sha256))
+
+
+def place_of(stored: StoredVersion) -> Place:
+    """What the description of a row is bound to."""
+    return Place(stored.document, stored.version, stored.patient, stored.deposited_by)
+
+
+def document_of(stored: StoredVersion, description: Description) -> Document:
+    """The record that people see, from a row and its opened description."""
+    return Document(
+        id=stored.document,
+        patient=stored.patient,
+        version=stored.version,
+        type=description.type,
+        act_date=description.act_date,
+        file_name=description.file_name,
+        media_type=description.media_type,
+        size=stored.size,
+        sha256=description.sha256,
+        sealed_sha256=stored.sealed_sha256.hex(),
+        deposited_by=stored.deposited_by,
+        deposited_at=stored.deposited_at,
+        channel=stored.channel,
+        integrated_at=stored.integrated_at,
+        is_handover=stored.is_handover,
+        scan=Scan(description.scan),
+    )

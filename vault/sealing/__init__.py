@@ -1,0 +1,1 @@
+"""Sealing: plaintext in, ciphertext out. It must not know HTTP, policy or who asks."""

@@ -1,0 +1,97 @@
+"""Owns the blind index: how a name becomes search tokens, and tokens keyed values. It must not know patients' rows or SQL.
+
+A value is the first 16 bytes of HMAC-SHA-256, made in the token, over (tenant, index name, normalised token): docs/format.md.
+No key of the index ever stands in this process, so a stolen database can't be tried against a dictionary of names.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from enum import StrEnum
+
+from kms.keys import KeyService, Purpose
+from vault.model import Identity, TenantId
+from vault.sealing.binding import bind
+from vault.sealing.faults import key_faults
+
+VALUE_BYTES = 16
+PREFIX_MIN = 3
+PREFIX_MAX = 8
+"""Names are found by prefixes of 3 to 8 letters; longer queries are narrowed after opening the few candidates."""
+
+_LETTERS = str.maketrans(
+    {"œ": "oe", "æ": "ae", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ŀ": "l", "ħ": "h"}
+)
+_PARTICLES = frozenset({"de", "du", "des", "la", "le", "les", "d", "l", "van", "von", "el", "al", "ben", "da", "dos", "di"})
+
+
+class IndexName(StrEnum):
+    """Domain separation: the same letters under two index names give unrelated values."""
+
+    NAME = "name"
+    NAME_GIVEN = "name-given"
+    BIRTH_DATE = "birth-date"
+    INS = "ins"
+
+
+Token = tuple[IndexName, str]
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a name: lower case, no accent, ligatures opened, split at whatever is neither a letter nor a digit."""
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold().translate(_LETTERS))
+    plain = "".join(sign for sign in folded if not unicodedata.combining(sign)).translate(_LETTERS)
+    return tuple("".join(sign if sign.isalnum() else " " for sign in plain).split())
+
+
+def joined(text: str) -> str:
+    """A whole name as one run of letters: ``Le Goff``, ``LE-GOFF`` and ``legoff`` meet here."""
+    return "".join(words(text))
+
+
+def name_forms(text: str) -> frozenset[str]:
+    """Under what one name may be looked for: the whole, the whole without its particles, each word of its own."""
+    parts = words(text)
+    own = tuple(part for part in parts if part not in _PARTICLES) or parts
+    return frozenset({"".join(parts), "".join(own), *(part for part in own if len(part) >= PREFIX_MIN)} - {""})
+
+
+def _prefixes(form: str) -> frozenset[str]:
+    if len(form) < PREFIX_MIN:
+        return frozenset({form})
+    return frozenset(form[:length] for length in range(PREFIX_MIN, min(PREFIX_MAX, len(form)) + 1))
+
+
+def pair(name: str, given: str) -> str:
+    """The token of a surname beside a given name, three letters of each."""
+    return f"{name[:PREFIX_MIN]} {given[:PREFIX_MIN]}"
+
+
+def tokens(identity: Identity) -> frozenset[Token]:
+    """Every token under which an identity is found."""
+    names = name_forms(identity.birth_name) | (name_forms(identity.used_name) if identity.used_name else frozenset())
+    givens = frozenset(form for given in identity.given_names for form in name_forms(given))
+    found = {(IndexName.NAME, prefix) for name in names for prefix in _prefixes(name)}
+    found |= {(IndexName.NAME_GIVEN, pair(name, given)) for name in names for given in givens}
+    found.add((IndexName.BIRTH_DATE, identity.birth_date))
+    if identity.ins:
+        found.add((IndexName.INS, identity.ins[:13]))
+    return frozenset(found)
+
+
+class BlindIndex:
+    """Turns tokens into index values, in the token."""
+
+    def __init__(self, keys: KeyService, tenant: TenantId) -> None:
+        self._keys = keys
+        self._tenant = tenant
+
+    def value(self, token: Token) -> bytes:
+        """The 16-byte value of one token. Raises KeysUnavailable."""
+        name, text = token
+        with key_faults():
+            return self._keys.mac(Purpose.SEARCH, bind("coffre/search/v1", self._tenant, name, text))[:VALUE_BYTES]
+
+    def values(self, identity: Identity) -> frozenset[bytes]:
+        """The values of every token of an identity."""
+        return frozenset(self.value(token) for token in tokens(identity))

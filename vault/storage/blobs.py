@@ -1,0 +1,284 @@
+"""Owns sealed blobs: the protocol, and the store on a local disk with its order of durability. It must not know what they hold.
+
+Order on disk (SQLite and restic do the same): exclusive file in ``tmp`` → write → fsync → rename → fsync of the directory, and
+of its parent when the directory is new. A failed fsync is never retried: the kernel may have dropped the pages.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from vault.errors import Conflict, NotFound, StorageFull, StorageUnavailable, Tampered, VaultError
+from vault.model import BlobId, Micros
+
+_NAME = re.compile(r"[0-9a-f]{32}")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class BlobSink(Protocol):
+    """A blob under way."""
+
+    def write(self, data: memoryview) -> None:
+        """Append ``data``, which may be reused once this returns."""
+
+    def commit(self) -> None:
+        """Publish: when this returns the blob is whole, durable and visible."""
+
+
+class BlobReader(Protocol):
+    """An open blob. Blobs never change, so any number of threads may read one."""
+
+    @property
+    def size(self) -> int: ...
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` from ``offset``. Raises Tampered where the blob ends before, StorageUnavailable."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BlobEntry:
+    """One blob as the store lists it."""
+
+    blob: BlobId
+    size: int
+    written_at: Micros
+
+
+class BlobStore(Protocol):
+    """Where blobs live; written once, never changed. Thread-safe.
+
+    Everything raises StorageUnavailable where the store does not answer.
+    """
+
+    def write(self, blob: BlobId, expected_bytes: int = 0) -> AbstractContextManager[BlobSink]:
+        """A sink; leaving the block without ``commit`` leaves nothing behind. Raises StorageFull, Conflict (exists)."""
+
+    def open(self, blob: BlobId) -> BlobReader:
+        """Raises NotFound where there is none, Tampered where it is no ordinary file."""
+
+    def delete(self, blob: BlobId) -> None:
+        """Remove it, durably; no error where there is none."""
+
+    def list(self) -> Iterator[BlobEntry]:
+        """Every published blob, in the order of ids."""
+
+    def leftovers(self) -> Iterator[BlobEntry]:
+        """Uploads that never ended: what a crash left."""
+
+    def discard(self, blob: BlobId) -> None:
+        """Remove a leftover."""
+
+    def probe(self) -> None:
+        """Write, read back and remove a small blob. Raises StorageFull, StorageUnavailable."""
+
+
+def is_blob_id(name: str) -> bool:
+    """Whether ``name`` can be a blob's: 32 lower-case hexadecimal digits."""
+    return _NAME.fullmatch(name) is not None
+
+
+def storage_error(error: OSError, what: str) -> VaultError:
+    """The vault's word for a failure of the operating system; keeps the symbol (EIO, EMFILE …), never a path."""
+    symbol = errno.errorcode.get(error.errno or 0, "unknown error")
+    return (StorageFull if error.errno in _FULL else StorageUnavailable)(f"blobs: {what}: {symbol}", cause=symbol)
+
+
+@contextmanager
+def _faults(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, what) from error
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _DiskSink:
+    """A file in ``tmp`` until ``commit``; any failure poisons it for good."""
+
+    def __init__(self, temporary: Path, final: Path) -> None:
+        self._temporary = temporary
+        self._final = final
+        self._is_published = False
+        self._is_poisoned = False
+        with _faults("create"):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._descriptor = os.open(temporary, flags, 0o600)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        if not self._is_published:
+            with suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
+
+    def write(self, data: memoryview) -> None:
+        with self._step("write"):
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+
+    def commit(self) -> None:
+        with self._step("fsync"):
+            os.fsync(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1
+        with self._step("close"):
+            os.close(descriptor)
+        with self._step("publish"):
+            directory = self._final.parent
+            is_new = not directory.is_dir()
+            if is_new:
+                directory.mkdir(mode=0o700, exist_ok=True)
+            if os.path.lexists(self._final):
+                raise Conflict(f"blob {self._final.name} exists")
+            self._temporary.rename(self._final)
+            self._is_published = True
+            _sync_directory(directory)
+            if is_new:
+                _sync_directory(directory.parent)
+
+    @contextmanager
+    def _step(self, what: str) -> Iterator[None]:
+        if self._is_poisoned:
+            raise StorageUnavailable("blobs: this upload failed before")
+        try:
+            with _faults(what):
+                yield
+        except BaseException:
+            self._is_poisoned = True
+            raise
+
+
+class _DiskReader:
+    def __init__(self, path: Path) -> None:
+        try:
+            # Non-blocking, so that a FIFO put where a blob should be can't hold the thread; it has no effect on files.
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise NotFound(f"blob {path.name}") from error
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.ENXIO}:
+                raise Tampered(f"blob {path.name} is not an ordinary file", kind="not_a_file") from error
+            raise storage_error(error, "open") from error
+        status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise Tampered(f"blob {path.name} is not an ordinary file", kind="not_a_file")
+        self._size = status.st_size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        with _faults("read"):
+            while buffer:
+                count = os.preadv(self._descriptor, [buffer], offset)
+                if count == 0:
+                    raise Tampered("a blob ends too early", kind="cut")
+                offset += count
+                buffer = buffer[count:]
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def probe_blob(store: BlobStore) -> None:
+    """Write, read back and remove a random blob. Raises StorageFull, StorageUnavailable."""
+    blob, data = BlobId(os.urandom(16).hex()), os.urandom(32)
+    with store.write(blob, len(data)) as sink:
+        sink.write(memoryview(data))
+        sink.commit()
+    try:
+        found = bytearray(len(data))
+        reader = store.open(blob)
+        try:
+            reader.read_into(0, memoryview(found))
+        finally:
+            reader.close()
+    finally:
+        store.delete(blob)
+    if found != data:
+        raise StorageUnavailable("blobs: what was written reads back differently", cause="probe")
+
+
+class DiskBlobs:
+    """Blobs as files of mode 0600: ``<root>/<first two digits>/<id>``, uploads under way in ``<root>/tmp``."""
+
+    def __init__(self, root: Path) -> None:
+        """Makes the directories (0700) where they are missing. Raises StorageUnavailable."""
+        self._root = root
+        self._temporary = root / "tmp"
+        with _faults("directory"):
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._temporary.mkdir(mode=0o700, exist_ok=True)
+
+    def write(self, blob: BlobId, expected_bytes: int = 0) -> AbstractContextManager[BlobSink]:
+        with _faults("space"):
+            space = os.statvfs(self._root)
+        if expected_bytes > space.f_bavail * space.f_frsize:
+            raise StorageFull("blobs: not enough room for this document", cause="ENOSPC")
+        return _DiskSink(self._temporary / blob, self._path(blob))
+
+    def open(self, blob: BlobId) -> BlobReader:
+        return _DiskReader(self._path(blob))
+
+    def delete(self, blob: BlobId) -> None:
+        path = self._path(blob)
+        with _faults("delete"), suppress(FileNotFoundError):
+            path.unlink()
+            _sync_directory(path.parent)
+
+    def list(self) -> Iterator[BlobEntry]:
+        with _faults("list"):
+            for directory in sorted(self._root.glob("[0-9a-f][0-9a-f]")):
+                yield from self._entries(directory)
+
+    def leftovers(self) -> Iterator[BlobEntry]:
+        with _faults("list"):
+            yield from self._entries(self._temporary)
+
+    def discard(self, blob: BlobId) -> None:
+        with _faults("delete"):
+            (self._temporary / self._checked(blob)).unlink(missing_ok=True)
+
+    def probe(self) -> None:
+        probe_blob(self)
+
+    @staticmethod
+    def _entries(directory: Path) -> Iterator[BlobEntry]:
+        for name in sorted(path.name for path in directory.iterdir()):
+            if is_blob_id(name):
+                with suppress(FileNotFoundError):
+                    status = os.lstat(directory / name)
+                    yield BlobEntry(BlobId(name), status.st_size, Micros(status.st_mtime_ns // 1000))
+
+    @staticmethod
+    def _checked(blob: BlobId) -> str:
+        if not is_blob_id(blob):
+            raise ValueError("not a blob id")
+        return blob
+
+    def _path(self, blob: BlobId) -> Path:
+        return self._root / self._checked(blob)[:2] / blob

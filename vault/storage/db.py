@@ -1,0 +1,357 @@
+"""Owns connections, transactions and the one writer of a process, and every difference between SQLite and PostgreSQL.
+
+It must not know any table.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from vault.errors import BadSettings, StorageFull, StorageUnavailable, VaultError
+from vault.settings import DatabaseSettings
+
+T = TypeVar("T")
+
+BATCH = 256
+"""Jobs a batch may hold: enough to amortise one fsync, few enough that nobody waits long."""
+BUSY_MS = 5_000
+"""How long SQLite waits for another process's write before the caller gets StorageUnavailable."""
+WRITE_TIMEOUT_S = 30
+"""How long a caller waits for its job; the writer itself fails earlier, by BUSY_MS or the disk."""
+POOL_S = 5
+"""How long a reader waits for a connection before StorageUnavailable."""
+STATEMENT_MS = 60_000
+"""PostgreSQL ends any single statement after this."""
+ADVISORY_LOCK = 0x636F_6666_7265
+"""PostgreSQL: one writer at a time over all processes ("coffre" in ASCII)."""
+
+_STOP = object()
+
+
+class Participant(Protocol):
+    """Something that takes part in every batch: the access log, which adds its rows just before the commit."""
+
+    def flush(self, connection: Connection) -> None: ...
+    def ended(self, *, committed: bool) -> None: ...
+
+
+class _Job(Generic[T]):
+    """Work on the batch's connection, in a savepoint of its own."""
+
+    __slots__ = ("_work", "done")
+
+    def __init__(self, work: Callable[[Connection], T]) -> None:
+        self._work = work
+        self.done: Future[T] = Future()
+
+    def run(self, connection: Connection) -> T:
+        connection.exec_driver_sql("SAVEPOINT job")
+        try:
+            value = self._work(connection)
+        except BaseException:
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
+            connection.exec_driver_sql("RELEASE SAVEPOINT job")
+            raise
+        connection.exec_driver_sql("RELEASE SAVEPOINT job")
+        return value
+
+
+class _Ride(_Job[T]):
+    """Work that touches no SQL: it only hands something to a participant, and needs no savepoint."""
+
+    __slots__ = ("_hand_over",)
+
+    def __init__(self, hand_over: Callable[[], T]) -> None:
+        super().__init__(lambda _: hand_over())
+        self._hand_over = hand_over
+
+    def run(self, connection: Connection) -> T:  # noqa: ARG002  # there is nothing to undo on it
+        return self._hand_over()
+
+
+def _storage_error(error: SQLAlchemyError) -> VaultError:
+    text = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    full = "disk is full" in text or "No space left" in text
+    kind = StorageFull if full else StorageUnavailable
+    return kind(f"database: {type(error).__name__}")
+
+
+def _prepare_sqlite(engine: Engine, busy_ms: int) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(dbapi: Any, _record: Any) -> None:
+        dbapi.isolation_level = None  # SQLAlchemy's documented recipe: we say BEGIN ourselves
+        for pragma in (
+            f"busy_timeout={busy_ms}",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "secure_delete=ON",
+            "temp_store=MEMORY",
+            "wal_autocheckpoint=1000",
+        ):
+            dbapi.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writing = connection.get_execution_options().get("coffre_writer", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _make_private(path: str | None) -> None:
+    """A new database file is born with mode 0600, which SQLite passes on to its WAL; an existing one is left alone."""
+    if not path or path == ":memory:":
+        return
+    os.close(_open_private(path))
+
+
+def _open_private(path: str) -> int:
+    """A descriptor of a file that is born with mode 0600. Raises StorageFull, StorageUnavailable."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        kind = StorageFull if full else StorageUnavailable
+        raise kind(f"database: {errno.errorcode.get(error.errno or 0, 'unknown error')}") from error
+
+
+def _lock(descriptor: int, seconds: float) -> None:
+    """Hold a file's lock until it is closed. Raises StorageUnavailable where another process keeps it too long."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= until:
+                raise StorageUnavailable("database: another process writes and does not end") from error
+            time.sleep(0.002)
+        else:
+            return
+
+
+def _with_password(address: URL, password_file: Path | None) -> URL:
+    if address.password is not None:
+        raise BadSettings("[database] url: no password may stand in it; put it in a file and name that as password_file")
+    if password_file is None:
+        return address
+    try:
+        return address.set(password=password_file.read_text(encoding="utf-8").strip())
+    except OSError as error:
+        raise BadSettings(f"[database] password_file: {password_file} can't be read") from error
+
+
+def open_engine(url: str | URL, password_file: Path | None = None, *, busy_ms: int = BUSY_MS) -> Engine:
+    """An engine with this project's settings for its database; ``sqlite:///…`` or ``postgresql+psycopg://…``.
+
+    Raises BadSettings for a URL with a password in it, StorageUnavailable where a SQLite file can't be made.
+    """
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite":
+        _make_private(address.database)
+        engine = create_engine(
+            address, pool_size=16, max_overflow=64, pool_timeout=POOL_S, connect_args={"check_same_thread": False}
+        )
+        _prepare_sqlite(engine, busy_ms)
+        return engine
+    return create_engine(
+        _with_password(address, password_file),
+        pool_size=16,
+        max_overflow=16,
+        pool_timeout=POOL_S,
+        pool_pre_ping=True,
+        isolation_level="REPEATABLE READ",  # one snapshot a read; the writer asks for READ COMMITTED, see _commit
+        connect_args={
+            "connect_timeout": 5,
+            "options": f"-c lock_timeout={busy_ms} -c statement_timeout={STATEMENT_MS} -c timezone=UTC",
+        },
+    )
+
+
+class Database:
+    """Read in any thread; write through one thread that commits everything queued at once (group commit)."""
+
+    def __init__(self, url: str | URL, password_file: Path | None = None, *, busy_ms: int = BUSY_MS) -> None:
+        """Raises BadSettings, StorageUnavailable (a SQLite file that can't be made); a server may be away."""
+        self._engine = open_engine(url, password_file, busy_ms=busy_ms)
+        self._busy_ms = busy_ms
+        self._participants: list[Participant] = []
+        self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._closed = False
+
+    @property
+    def engine(self) -> Engine:
+        """For migrations and health checks only."""
+        return self._engine
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
+
+    def join(self, participant: Participant) -> None:
+        """Let ``participant`` add to every batch before its commit."""
+        self._participants.append(participant)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read transaction: one consistent snapshot. Raises StorageUnavailable."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise _storage_error(error) from error
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """The one writing transaction at a time over all processes; for the writer and for migrations only."""
+        if self.is_sqlite:
+            with self._alone(), self._engine.connect() as plain:
+                connection = plain.execution_options(coffre_writer=True)
+                with connection.begin():
+                    yield connection
+            return
+        # READ COMMITTED: what is read after the lock was granted must be what the one before us committed.
+        options = {"isolation_level": "READ COMMITTED"}
+        with self._engine.connect().execution_options(**options) as connection, connection.begin():
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+            yield connection
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One writer over all processes, its checkpoint included.
+
+        SQLite before 3.51.3 could lose a transaction when one connection reset the WAL while another checkpointed; its own
+        locks let both happen, this one does not.
+        """
+        path = self._engine.url.database
+        if not path or path == ":memory:":
+            yield
+            return
+        descriptor = _open_private(f"{path}-writer")
+        try:
+            _lock(descriptor, self._busy_ms / 1000)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in the writer's transaction and return its value once that is durable.
+
+        ``work`` does SQL and nothing else; if it raises, its own changes are undone and the error is raised here.
+        Raises StorageFull, StorageUnavailable.
+        """
+        return self._done(_Job(work))
+
+    def ride(self, hand_over: Callable[[], T]) -> T:
+        """Run ``hand_over`` in the writer before its next commit, and return its value once that commit is durable.
+
+        For participants: it must not touch SQL, and so costs no savepoint. Raises StorageFull, StorageUnavailable.
+        """
+        return self._done(_Ride(hand_over))
+
+    def _done(self, job: _Job[T]) -> T:
+        if threading.current_thread() is self._writer:
+            raise RuntimeError("write() inside a write(): pass the connection on instead")
+        if self._writer is None or self._closed:
+            self._start()
+        self._jobs.put(job)
+        try:
+            return job.done.result(WRITE_TIMEOUT_S)
+        except TimeoutError as error:
+            job.done.cancel()
+            raise StorageUnavailable("database: the writer does not answer") from error
+
+    def close(self) -> None:
+        """Finish what is queued, stop the writer, close every connection; idempotent."""
+        with self._starting:
+            self._closed = True
+            if self._writer is not None:
+                self._jobs.put(_STOP)
+                self._writer.join(WRITE_TIMEOUT_S)
+                self._writer = None
+        self._engine.dispose()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._closed:
+                raise StorageUnavailable("database: closed")
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._run, name="database-writer", daemon=True)
+                self._writer.start()
+
+    def _run(self) -> None:
+        while (first := self._jobs.get()) is not _STOP:
+            batch = [first]
+            stopping = False
+            while len(batch) < BATCH and not self._jobs.empty():
+                job = self._jobs.get()
+                if job is _STOP:
+                    stopping = True
+                    break
+                batch.append(job)
+            self._commit([job for job in batch if job.done.set_running_or_notify_cancel()])
+            if stopping:
+                return
+
+    def _commit(self, batch: list[_Job[Any]]) -> None:
+        results: list[tuple[_Job[Any], Any, BaseException | None]] = []
+        try:
+            with self.writing() as connection:
+                for job in batch:
+                    results.append(self._attempt(connection, job))  # kept as far as it came
+                    self._check_open(connection)
+                for participant in self._participants:
+                    participant.flush(connection)
+        except SQLAlchemyError as error:
+            self._end(committed=False)
+            for job in batch:
+                job.done.set_exception(_storage_error(error))
+        except BaseException as error:  # noqa: BLE001  # the writer must outlive any fault of a participant; callers get it
+            self._end(committed=False)
+            for job in batch:
+                job.done.set_exception(error)
+        else:
+            self._end(committed=True)
+            for job, value, failure in results:
+                if failure is None:
+                    job.done.set_result(value)
+                else:
+                    job.done.set_exception(failure)
+
+    @staticmethod
+    def _attempt(connection: Connection, job: _Job[Any]) -> tuple[_Job[Any], Any, BaseException | None]:
+        try:
+            return job, job.run(connection), None
+        except SQLAlchemyError as error:
+            return job, None, _storage_error(error)
+        except BaseException as error:  # noqa: BLE001  # handed to the caller, whose job it was
+            return job, None, error
+
+    def _check_open(self, connection: Connection) -> None:
+        """SQLite ends a transaction by itself on some errors (disk full, I/O): what came after would commit one by one."""
+        if self.is_sqlite and not getattr(connection.connection.driver_connection, "in_transaction", True):
+            raise StorageUnavailable("database: SQLite gave the transaction up")
+
+    def _end(self, *, committed: bool) -> None:
+        for participant in self._participants:
+            participant.ended(committed=committed)
+
+
+def open_databases(settings: DatabaseSettings) -> tuple[Database, Database]:
+    """The main database and the keyring. Raises as ``Database``."""
+    file = settings.password_file
+    return Database(settings.url, file), Database(settings.keyring_url, file)

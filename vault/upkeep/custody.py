@@ -1,0 +1,191 @@
+"""Owns what an operator does to keys, each act in the access log first: make, rotate, rewrap, retire, destroy.
+
+It must not know the command line. Destroying takes two people: a technical administrator retires a key, an owner destroys it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import delete, insert, select
+
+from kms.errors import KmsError
+from kms.keys import KeyRecord, KeyState, KeyUse
+from kms.lifecycle import Lifecycle
+from vault.audit.append import AuditLog
+from vault.audit.events import Action, Event, Note, Outcome
+from vault.errors import BadSettings, Conflict, Forbidden, NotFound, VaultError
+from vault.model import Actor, Micros, PersonId
+from vault.people import policy
+from vault.people.policy import Act
+from vault.storage.db import Database
+from vault.storage.keyring import Keyring
+from vault.storage.schema import key_retirements
+from vault.upkeep.rotation import Rewrapped, Rewrapping
+
+T = TypeVar("T")
+
+HANDOVER = b"coffre/audit-handover/v1\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """How a rotation ended."""
+
+    record: KeyRecord
+    """The key that is active now."""
+    is_resumed: bool
+    """Whether it finished an interrupted rotation instead of making a further key."""
+    rewrapped: Rewrapped | None
+    """For master keys; other uses have nothing to rewrap."""
+
+
+class Custody:
+    """The custodian's acts. Each takes who does it; the log must answer before the token is asked."""
+
+    def __init__(
+        self,
+        *,
+        lifecycle: Lifecycle | None,
+        rewrapping: Rewrapping,
+        keyring: Keyring,
+        keyring_db: Database,
+        log: AuditLog,
+        clock: Callable[[], Micros],
+    ) -> None:
+        self._lifecycle = lifecycle
+        self.rewrapping = rewrapping
+        self._keyring = keyring
+        self._db = keyring_db
+        self._log = log
+        self._clock = clock
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """The life of keys in this process's token. Raises BadSettings where a key process holds it."""
+        if self._lifecycle is None:
+            raise BadSettings(
+                "a key process holds this vault's keys; on its host: coffre keys renew, then here: coffre keys rewrap"
+            )
+        return self._lifecycle
+
+    def create(self, actor: Actor, use: KeyUse) -> KeyRecord:
+        """A further version, not used yet."""
+        return self._logged(actor, Action.KEY_CREATE, use.value, lambda: self.lifecycle.create(use))
+
+    def rotate(self, actor: Actor, use: KeyUse, report: Callable[[int], None], *, per_second: int | None = None) -> Rotated:
+        """A new active version, and every scope key brought under it. Takes up a rotation that was interrupted."""
+        if use is KeyUse.MAC:
+            raise Conflict(
+                "the MAC key is not rotated: recovery codes and fingerprints under it are one-way and could not be made again"
+            )
+        if use is KeyUse.AUDIT:
+            return Rotated(self._hand_over(actor), is_resumed=False, rewrapped=None)
+        is_resumed = self.rewrapping.remaining() > 0
+        if is_resumed:
+            record = next(known for known in self.lifecycle.records() if known.use is use and known.state is KeyState.ACTIVE)
+        else:
+            record = self._logged(actor, Action.KEY_ROTATE, use.value, lambda: self.lifecycle.rotate(use))
+        return Rotated(record, is_resumed, self.rewrap(actor, report, per_second=per_second))
+
+    def _hand_over(self, actor: Actor) -> KeyRecord:
+        """A new audit key, vouched for by the old one: its signature over the new public key stands in the log.
+
+        SHA-256("coffre/audit-handover/v1" ‖ 0x00 ‖ new SubjectPublicKeyInfo) is what is signed (docs/format.md).
+        """
+
+        def work() -> KeyRecord:
+            fresh = self.lifecycle.create(KeyUse.AUDIT)
+            voucher = self.lifecycle.keys.sign(hashlib.sha256(HANDOVER + fresh.canary).digest())
+            note = Note(code=f"audit/{fresh.number}", reason=base64.b64encode(voucher.raw).decode())
+            self._log.record(Event(Action.LOG_KEY_ROTATED, Outcome.GRANTED, actor, note=note))
+            return self.lifecycle.activate(fresh)
+
+        return self._logged(actor, Action.KEY_ROTATE, KeyUse.AUDIT.value, work)
+
+    def rewrap(self, actor: Actor, report: Callable[[int], None], *, per_second: int | None = None) -> Rewrapped:
+        """Bring what is left under the active master key. Its end is in the log with the count, and with what failed."""
+        self._log.record(Event(Action.KEY_REWRAP, Outcome.GRANTED, actor))
+        result = self.rewrapping.run(report, per_second=per_second)
+        outcome = Outcome.SUCCESS if result.is_complete else Outcome.PARTIAL
+        code = f"kek/{result.master}" if result.is_complete else f"kek/{result.master}:left={sum(result.left.values())}"
+        self._log.record(Event(Action.KEY_REWRAP, outcome, actor, note=Note(count=result.done, code=code)))
+        return result
+
+    def retire(self, actor: Actor, use: KeyUse, number: int) -> KeyRecord:
+        """The first of two: ask for the destruction of a version under which nothing stands. ``restore`` takes it back.
+
+        Raises Forbidden, StepUpRequired, NotFound, Conflict (active, still needed, already asked for).
+        """
+        policy.authorise(actor, Act.KEYS_OPERATE, self._clock())
+        record = self._destroyable(use, number)
+        row = {"use": use.value, "number": number, "person": actor.person, "at": self._clock()}
+
+        def work() -> KeyRecord:
+            if self.retired_by(use, number) is not None:
+                raise Conflict(f"the destruction of {use.value} {number} was asked for already; an owner has to agree")
+            self._db.write(lambda connection: connection.execute(insert(key_retirements).values(**row)).rowcount)
+            return record
+
+        return self._logged(actor, Action.KEY_DESTROY, f"{use.value}/{number}:asked", work, Outcome.PARTIAL)
+
+    def restore(self, actor: Actor, use: KeyUse, number: int) -> None:
+        """Take a request for destruction back."""
+        policy.authorise(actor, Act.KEYS_OPERATE, self._clock())
+
+        def work() -> None:
+            gone = delete(key_retirements).where(key_retirements.c.use == use.value, key_retirements.c.number == number)
+            if not self._db.write(lambda connection: connection.execute(gone).rowcount):
+                raise NotFound(f"nobody asked for the destruction of {use.value} {number}")
+
+        self._logged(actor, Action.KEY_DESTROY, f"{use.value}/{number}:taken_back", work, Outcome.PARTIAL)
+
+    def destroy(self, actor: Actor, use: KeyUse, number: int) -> KeyRecord:
+        """The second of two: destroy a retired version in the token, for good.
+
+        Raises Forbidden (the same person, or no owner), StepUpRequired, NotFound, Conflict (not retired, still needed).
+        """
+        policy.authorise(actor, Act.KEYS_APPROVE, self._clock())
+        asked = self.retired_by(use, number)
+        if asked is None:
+            raise Conflict(f"{use.value} {number} was not retired: an administrator asks first (coffre keys retire)")
+        if asked == actor.person:
+            raise Forbidden("two people destroy a key: the one who asked can't be the one who agrees")
+        record = self._destroyable(use, number)
+        return self._logged(actor, Action.KEY_DESTROY, f"{use.value}/{number}", lambda: self.lifecycle.destroy(record))
+
+    def retired_by(self, use: KeyUse, number: int) -> PersonId | None:
+        """Who asked for a version's destruction, where somebody did."""
+        table = key_retirements.c
+        with self._db.read() as connection:
+            row = connection.execute(select(table.person).where(table.use == use.value, table.number == number)).one_or_none()
+        return None if row is None else PersonId(row.person)
+
+    def scope_counts(self) -> dict[int, int]:
+        """How many scope keys stand under each master key."""
+        return self._keyring.scopes_by_master()
+
+    def _destroyable(self, use: KeyUse, number: int) -> KeyRecord:
+        record = next((known for known in self.lifecycle.records() if (known.use, known.number) == (use, number)), None)
+        if record is None:
+            raise NotFound(f"there is no {use.value} key {number}")
+        if record.state in {KeyState.ACTIVE, KeyState.DESTROYED}:
+            raise Conflict(f"{use.value} {number} is {record.state.value}: only a key that is out of use can be destroyed")
+        if use is KeyUse.MASTER and (needed := self._keyring.scopes_by_master().get(number, 0)):
+            raise Conflict(f"{needed} scope keys still stand under master key {number}: run coffre keys rewrap first")
+        return record
+
+    def _logged(self, actor: Actor, action: Action, what: str, work: Callable[[], T], outcome: Outcome = Outcome.SUCCESS) -> T:
+        """No log, no act: the event stands before the work, and a second one says how it ended."""
+        granted = self._log.record(Event(action, Outcome.GRANTED, actor, note=Note(code=what)))
+        try:
+            result = work()
+        except (VaultError, KmsError) as error:
+            self._log.record(Event(action, Outcome.FAILED, actor, note=Note(code=error.code), ref=granted.event))
+            raise
+        self._log.record(Event(action, outcome, actor, note=Note(code=what), ref=granted.event))
+        return result
