@@ -1,0 +1,71 @@
+"""Owns the inbox's part of the API: take in, list, file. It must not know how drafts are sealed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, request
+
+from vault.audit.events import Action
+from vault.model import DocumentId, PatientId
+from web.api.documents import CLOSED, announced_digest, announced_name
+from web.api.operations import Reply, operation
+from web.api.records import document_json, draft_json, drafts_json
+from web.api.shapes import Shape, day, identifier, read_json, text
+from web.routes import audited
+from web.session import actor, vault
+from web.uploads import raw_body
+
+inbox = Blueprint("inbox", __name__)
+FILED = Shape("DraftFiling", {"patient": identifier(), "type": text(40), "act_date": day().optional()})
+
+
+@inbox.post("/inbox")
+@audited(Action.DOCUMENT_UPLOAD)
+@operation(
+    "Take a document into the inbox: the raw body is sealed while it arrives",
+    {201: Reply("The draft, durable and recorded", "Draft", headers=("Location",))},
+    media="application/octet-stream",
+    headers=("Content-Disposition", "Repr-Digest"),
+    errors=(
+        "invalid", "already_present", "digest_mismatch", "empty_document", "too_large", "unsupported_type",
+        "infected", "scanner_unavailable", "incomplete_body",
+        "storage_full", "busy", *CLOSED,
+    ),
+)  # fmt: skip
+def deposit() -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Seal the body of the request into the inbox."""
+    body, declared = raw_body()
+    draft = vault().inbox.deposit(
+        actor(),
+        file_name=announced_name(),
+        body=body,
+        expected_sha256=announced_digest(),
+        declared_size=declared,
+        channel="browser" if request.headers.get("Sec-Fetch-Site") else "api",
+    )
+    return draft_json(draft), 201, {"Location": f"/api/v1/inbox/{draft.id}"}
+
+
+@inbox.get("/inbox")
+@audited(Action.DOCUMENT_PREVIEW)
+@operation("What waits in the inbox, newest first", {200: Reply("Drafts", "Drafts")}, errors=CLOSED)
+def index() -> dict[str, Any]:
+    """The drafts."""
+    return drafts_json(vault().inbox.list(actor()))
+
+
+@inbox.post("/inbox/<draft>/file")
+@audited(Action.DOCUMENT_REFILE)
+@operation(
+    "File a draft with a patient",
+    {201: Reply("The document", "Document", headers=("Location",))},
+    body=FILED,
+    errors=("invalid", "already_present", "conflict", *CLOSED),
+)
+def file(draft: str) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """File a draft; its bytes stay where they are."""
+    given = read_json(FILED)
+    patient = PatientId(given["patient"])
+    document = vault().inbox.file(actor(), DocumentId(draft), patient, type=given["type"], act_date=given["act_date"])
+    return document_json(document), 201, {"Location": f"/api/v1/documents/{document.id}"}

@@ -1,0 +1,265 @@
+"""Owns the JSON of every answer and its schema, side by side, so that one can't change without the other.
+
+It must not know how the records are made.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from vault.audit.lines import Line
+from vault.model import Actor, Document, Micros, Page, Patient, Role, Sex
+from vault.people.policy import ever_allowed
+from vault.records.drafts import Draft
+from vault.records.identity import masked_ins
+
+_ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+_TIME = {"type": "string", "format": "date-time"}
+_TEXT = {"type": "string"}
+_TEXT_OR_NONE = {"type": ["string", "null"]}
+
+
+def moment(at: Micros) -> str:
+    """RFC 3339, UTC, microseconds."""
+    return datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def person_json(actor: Actor) -> dict[str, Any]:
+    """Who is signed in."""
+    return {"id": actor.person, "username": actor.username, "display_name": actor.display_name, "role": str(actor.role)}
+
+
+def me_json(actor: Actor, ends_at: Micros) -> dict[str, Any]:
+    """Who is signed in, what their role may ever do, and until when."""
+    allowed = sorted(str(act) for act in ever_allowed(actor.role))
+    return {**person_json(actor), "methods": list(actor.methods), "rights": allowed, "session_ends_at": moment(ends_at)}
+
+
+def patient_json(patient: Patient, reader: Actor) -> dict[str, Any]:
+    """A patient; the INS matricule is masked for reception."""
+    identity = patient.identity
+    ins = identity.ins
+    return {
+        "id": patient.id,
+        "birth_name": identity.birth_name,
+        "given_names": list(identity.given_names),
+        "birth_date": identity.birth_date,
+        "sex": str(identity.sex),
+        "used_name": identity.used_name,
+        "ins": masked_ins(ins) if ins and reader.role is Role.RECEPTION else ins,
+        "created_at": moment(patient.created_at),
+    }
+
+
+def patients_json(page: Page[Patient], reader: Actor) -> dict[str, Any]:
+    """Some patients and whether there are more."""
+    return {"patients": [patient_json(patient, reader) for patient in page.items], "more": page.more}
+
+
+def document_json(document: Document) -> dict[str, Any]:
+    """A document's description; what the reader may not know is null."""
+    return {
+        "id": document.id,
+        "patient": document.patient,
+        "version": document.version,
+        "type": document.type or None,
+        "act_date": document.act_date.isoformat() if document.act_date else None,
+        "file_name": document.file_name or None,
+        "media_type": document.media_type or None,
+        "size": document.size,
+        "sha256": document.sha256 or None,
+        "sealed_sha256": document.sealed_sha256,
+        "deposited_at": moment(document.deposited_at),
+        "deposited_by": document.deposited_by,
+        "channel": document.channel,
+        "is_masked": document.is_masked,
+        "is_elsewhere": document.is_elsewhere,
+        "integrated_at": moment(document.integrated_at) if document.integrated_at else None,
+        "is_handover": document.is_handover,
+        "scan": document.scan.value or None,
+    }
+
+
+def documents_json(page: Page[Document]) -> dict[str, Any]:
+    """Some documents and whether there are more."""
+    return {"documents": [document_json(document) for document in page.items], "more": page.more}
+
+
+def draft_json(draft: Draft) -> dict[str, Any]:
+    """A document that waits in the inbox."""
+    return {
+        "id": draft.id,
+        "file_name": draft.file_name,
+        "media_type": draft.media_type,
+        "size": draft.size,
+        "pages": draft.pages,
+        "trouble": draft.trouble,
+        "proposed_patient": draft.proposal.patient if draft.proposal else None,
+        "proposed_type": draft.proposal.type if draft.proposal else None,
+        "filed_elsewhere": draft.is_filed_elsewhere,
+        "deposited_at": moment(draft.deposited_at),
+        "deposited_by": draft.deposited_by,
+        "channel": draft.channel,
+    }
+
+
+def drafts_json(page: Page[Draft]) -> dict[str, Any]:
+    """Some drafts and whether there are more."""
+    return {"drafts": [draft_json(draft) for draft in page.items], "more": page.more}
+
+
+def event_json(line: Line) -> dict[str, Any]:
+    """One event of the log; what is withheld, expired or erased is null. Patients stand as their log reference."""
+    return {
+        "position": line.position,
+        "id": line.id,
+        "time": moment(line.at),
+        "action": str(line.action),
+        "outcome": str(line.outcome),
+        "severity": int(line.severity),
+        "actor": {
+            "kind": line.actor_kind or None,
+            "ref": line.actor_ref or None,
+            "name": line.actor_name or None,
+            "role": line.actor_role or None,
+        },
+        "patient_ref": line.patient_ref or None,
+        "document": line.document or None,
+        "document_class": line.document_class or None,
+        "person": line.person or None,
+        "purpose": line.purpose or None,
+        "reason": line.reason or None,
+        "break_glass": line.is_breakglass,
+        "ip": line.ip or None,
+        "session": line.session or None,
+        "op": line.op or None,
+        "ref": line.ref or None,
+        "detail": line.detail or None,
+        "leaf_hash": line.leaf_hash,
+    }
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "additionalProperties": False, "properties": properties}
+
+
+def _list(name: str, item: str) -> dict[str, Any]:
+    return _object(**{name: {"type": "array", "items": {"$ref": f"#/components/schemas/{item}"}}, "more": {"type": "boolean"}})
+
+
+_PERSON = {
+    "id": _ID,
+    "username": _TEXT,
+    "display_name": _TEXT,
+    "role": {"type": "string", "enum": [str(role) for role in Role]},
+}
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "Problem": {
+        "type": "object",
+        "required": ["type", "title", "status", "detail", "code", "incident"],
+        "properties": {
+            "type": {"type": "string", "format": "uri-reference"},
+            "title": _TEXT,
+            "status": {"type": "integer"},
+            "detail": _TEXT,
+            "code": _TEXT,
+            "incident": _TEXT,
+        },
+    },
+    "Person": _object(**_PERSON),
+    "Session": _object(token=_TEXT, expires_at=_TIME, user={"$ref": "#/components/schemas/Person"}),
+    "Me": _object(
+        **_PERSON,
+        methods={"type": "array", "items": _TEXT},
+        rights={"type": "array", "items": _TEXT},
+        session_ends_at=_TIME,
+    ),
+    "Patient": _object(
+        id=_ID,
+        birth_name=_TEXT,
+        given_names={"type": "array", "items": _TEXT},
+        birth_date={
+            "type": "string",
+            "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+            "description": "An unknown month or day is 00.",
+        },
+        sex={"type": "string", "enum": [str(sex) for sex in Sex]},
+        used_name=_TEXT_OR_NONE,
+        ins=_TEXT_OR_NONE,
+        created_at=_TIME,
+    ),
+    "Patients": _list("patients", "Patient"),
+    "Document": _object(
+        id=_ID,
+        patient=_ID,
+        version={"type": "integer", "minimum": 1},
+        type=_TEXT_OR_NONE,
+        act_date={"type": ["string", "null"], "format": "date"},
+        file_name=_TEXT_OR_NONE,
+        media_type=_TEXT_OR_NONE,
+        size={"type": "integer", "minimum": 1},
+        sha256=_TEXT_OR_NONE,
+        sealed_sha256=_TEXT,
+        deposited_at=_TIME,
+        deposited_by=_ID,
+        channel=_TEXT,
+        is_masked={"type": "boolean"},
+        is_elsewhere={"type": "boolean"},
+        integrated_at={"type": ["string", "null"], "format": "date-time"},
+        is_handover={"type": "boolean"},
+        scan={"type": ["string", "null"], "enum": ["clean", "missed", None]},
+    ),
+    "Documents": _list("documents", "Document"),
+    "Refiled": _object(
+        document={"$ref": "#/components/schemas/Document"},
+        seen_by={"type": "array", "items": _TEXT},
+        taken_by={"type": "array", "items": _TEXT},
+    ),
+    "Draft": _object(
+        id=_ID,
+        file_name=_TEXT,
+        media_type=_TEXT,
+        size={"type": "integer", "minimum": 1},
+        pages={"type": ["integer", "null"]},
+        trouble=_TEXT_OR_NONE,
+        proposed_patient=_TEXT_OR_NONE,
+        proposed_type=_TEXT_OR_NONE,
+        filed_elsewhere={"type": "boolean"},
+        deposited_at=_TIME,
+        deposited_by=_ID,
+        channel=_TEXT,
+        is_masked={"type": "boolean"},
+        is_elsewhere={"type": "boolean"},
+        integrated_at={"type": ["string", "null"], "format": "date-time"},
+    ),
+    "Drafts": _list("drafts", "Draft"),
+    "Event": _object(
+        position={"type": "integer", "minimum": 0},
+        id=_TEXT,
+        time=_TIME,
+        action=_TEXT,
+        outcome=_TEXT,
+        severity={"type": "integer", "minimum": 0, "maximum": 7},
+        actor=_object(kind=_TEXT_OR_NONE, ref=_TEXT_OR_NONE, name=_TEXT_OR_NONE, role=_TEXT_OR_NONE),
+        patient_ref=_TEXT_OR_NONE,
+        document=_TEXT_OR_NONE,
+        document_class=_TEXT_OR_NONE,
+        person=_TEXT_OR_NONE,
+        purpose=_TEXT_OR_NONE,
+        reason=_TEXT_OR_NONE,
+        break_glass={"type": "boolean"},
+        ip=_TEXT_OR_NONE,
+        session=_TEXT_OR_NONE,
+        op=_TEXT_OR_NONE,
+        ref=_TEXT_OR_NONE,
+        detail=_TEXT_OR_NONE,
+        leaf_hash=_TEXT,
+    ),
+    "Events": _object(
+        events={"type": "array", "items": {"$ref": "#/components/schemas/Event"}},
+        more={"type": "boolean"},
+        next_before={"type": ["integer", "null"]},
+    ),
+}
+"""Every named schema of the OpenAPI document."""

@@ -1,0 +1,257 @@
+"""Owns the auditor's pages: verdict first, filters, table, export. It must not know how the log is kept or proven."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, Flask, Response, current_app, redirect, render_template, request, url_for
+from flask_babel import get_locale
+from flask_babel import gettext as _
+from werkzeug import Response as AnyResponse
+
+from vault.audit.auditing import ExportFile, Format
+from vault.audit.events import Action, Outcome
+from vault.audit.formats.csv import Dialect, Look
+from vault.audit.lines import Line
+from vault.audit.period import parse_period
+from vault.audit.search import Filters
+from vault.audit.words import WORDS
+from vault.errors import Busy, Invalid, NotFound
+from vault.model import DocumentId, PatientId, PersonId
+from vault.people.policy import LOG_REACH, Act, LogReach, decide_role
+from web.answers import html
+from web.forms import field_errors
+from web.routes import audited, not_audited
+from web.session import actor, vault
+
+audit = Blueprint("audit", __name__)
+SHOWN = 50
+QUESTIONS: dict[str, tuple[tuple[Action, ...], tuple[Outcome, ...]]] = {
+    "opened": ((Action.DOCUMENT_VIEW, Action.DOCUMENT_DOWNLOAD, Action.DOCUMENT_PRINT), ()),
+    "filed": ((Action.DOCUMENT_UPLOAD, Action.DOCUMENT_REPLACE, Action.DOCUMENT_REFILE), ()),
+    "left": ((Action.DOCUMENT_DOWNLOAD, Action.DOCUMENT_PRINT, Action.DOCUMENT_SEND), ()),
+    "refused": ((), (Outcome.DENIED,)),
+    "breakglass": ((Action.ACCESS_BREAKGLASS, Action.ACCESS_BREAKGLASS_END, Action.ACCESS_BREAKGLASS_REVIEW), ()),
+    "signin": ((Action.AUTH_LOGIN, Action.AUTH_TOTP, Action.AUTH_LOCKED, Action.AUTH_RECOVERY_CODE_USED), (Outcome.DENIED,)),
+    "rights": (tuple(action for action in Action if action.value.startswith(("user.", "role.", "team.", "locum."))), ()),
+    "keys": (tuple(action for action in Action if action.value.startswith(("key.", "hsm.", "system.", "log."))), ()),
+    "log": (tuple(action for action in Action if action.value.startswith("audit.")), ()),
+}
+"""What auditors ask, as one press each: slug → actions, outcomes."""
+FIELDS = ("since", "until", "question", "action", "outcome", "actor", "reference", "document")
+
+
+RUNNING = threading.Lock()
+"""One verification at a time in a process: it reads the whole log."""
+
+
+def asked() -> dict[str, str]:
+    """The filters of this request as typed: dates, slugs and random ids, nothing that names anybody."""
+    return {name: request.values[name].strip() for name in FIELDS if request.values.get(name, "").strip()}
+
+
+def filters_of(given: dict[str, str]) -> Filters:
+    """The typed filters as the vault takes them. Raises Invalid."""
+    since, until = parse_period(given.get("since"), given.get("until"))
+    actions, outcomes = QUESTIONS.get(given.get("question", ""), ((), ()))
+    actions = tuple(action for action in Action if action == given.get("action")) or actions
+    if given.get("outcome") in set(Outcome):
+        outcomes = (Outcome(given["outcome"]),)
+    return Filters(
+        since=since,
+        until=until,
+        actions=actions,
+        outcomes=outcomes,
+        actor=PersonId(given["actor"]) if given.get("actor") else None,
+        reference=given.get("reference"),
+        document=DocumentId(given["document"]) if given.get("document") else None,
+    )
+
+
+def _people() -> list[tuple[str, str]]:
+    """Whom one may filter by: everybody for those who read everything, oneself for others."""
+    if LOG_REACH[actor().role] not in {LogReach.EVERYTHING, LogReach.PRACTICE}:
+        return []
+    return sorted(vault().people.roster.display_names().items(), key=lambda pair: pair[1].casefold())
+
+
+def _shown(given: dict[str, str]) -> dict[str, Any]:
+    before = request.values.get("before", type=int)
+    found = vault().auditing.timeline(actor(), filters_of(given), before=before, limit=SHOWN)
+    older = urlencode({**given, "before": found.next_before}) if found.next_before is not None else ""
+    return {
+        "lines": found.page.items,
+        "older": older,
+        "given": given,
+        "before": before,
+        "people": _people(),
+        "verified": vault().auditing.last_verdict(),
+        "since": vault().installation.created_at,
+        "size": vault().auditing.size(),
+        "signed": vault().auditing.latest_checkpoint(),
+        "witnessed": vault().auditing.witnessed(),
+        "actions": sorted(((str(action), action_label(action)) for action in Action), key=lambda pair: pair[1]),
+        "questions": tuple(QUESTIONS),
+    }
+
+
+def action_label(action: Action) -> str:
+    """What an action is called in this language."""
+    return WORDS["fr" if str(get_locale()).startswith("fr") else "en"][action]
+
+
+@audit.get("/audit")
+@audited(Action.AUDIT_VIEW, Action.AUDIT_SEARCH)
+def index() -> str:
+    """The access log: whether it is whole, then what one asks for."""
+    return render_template("audit/index.html", **_shown(asked()))
+
+
+@audit.post("/audit/names")
+@audited(Action.AUDIT_REVEAL_IDENTITY)
+def reveal() -> AnyResponse:
+    """The same page with the patients' names, for a reason that goes into the log, one event a patient."""
+    facts = _shown(asked())
+    references = sorted({line.patient_ref for line in facts["lines"] if line.patient_ref})
+    try:
+        names = vault().auditing.reveal(actor(), references, request.form.get("reason", ""))
+    except Invalid as error:
+        return html(render_template("audit/index.html", **facts, names={}, reason_error=field_errors(error)), 422)
+    return html(render_template("audit/index.html", **facts, names=names))
+
+
+@audit.post("/audit/verify")
+@audited(Action.AUDIT_VERIFY)
+def verify() -> AnyResponse:
+    """Verify the whole log now and come back to the verdict."""
+    decide_role(actor().role, Act.AUDIT_VERIFY)
+    if not RUNNING.acquire(blocking=False):
+        raise Busy(retry_after_s=10)
+    try:
+        vault().auditing.verify(actor())
+    finally:
+        RUNNING.release()
+    return redirect(url_for("audit.index", done="log-verified"), 303)
+
+
+@audit.post("/audit/export")
+@audited(Action.AUDIT_EXPORT)
+def export() -> Response:
+    """The entries that the filters let through, as a file; the export is itself in the log before its first byte."""
+    form = Format(request.form["format"]) if request.form.get("format") in set(Format) else Format.CSV
+    dialect = Dialect.FR if str(get_locale()).startswith("fr") else Dialect.EN
+    revealing = request.form.get("revealing", "").strip()
+    return sent(vault().auditing.export(actor(), filters_of(asked()), form, Look(dialect), revealing=revealing))
+
+
+def sent(file: ExportFile) -> Response:
+    """An export as an attachment, streamed."""
+    response = Response(file.chunks, mimetype=file.media_type.partition(";")[0])
+    response.headers["Content-Type"] = file.media_type
+    response.headers["Content-Disposition"] = f'attachment; filename="{file.file_name}"'
+    return response
+
+
+@audit.get("/patients/<patient>/accesses")
+@audited(Action.AUDIT_SEARCH, Action.PATIENT_VIEW)
+def patient(patient: str) -> str:
+    """Who opened, filed or changed what in one patient's file, for those who treat the patient."""
+    found = vault().patients.get(actor(), PatientId(patient))
+    before = request.args.get("before", type=int)
+    timeline = vault().auditing.timeline(actor(), Filters(patient=found.id), before=before, limit=SHOWN)
+    return render_template("audit/patient.html", patient=found, lines=timeline.page.items, next_before=timeline.next_before)
+
+
+@audit.get("/audit/events/<int:number>")
+@audited(Action.AUDIT_VIEW, Action.AUDIT_SEARCH)
+def event(number: int) -> str:
+    """Everything that one event says, as far as the reader's role goes."""
+    found = vault().auditing.timeline(actor(), Filters(), before=number + 1, limit=1).page.items
+    if not found or found[0].position != number:
+        raise NotFound
+    return render_template("audit/event.html", line=found[0])
+
+
+@audit.get("/audit/events/<int:number>/proof")
+@audited(Action.AUDIT_EXPORT)
+def proof(number: int) -> Response:
+    """One event with the proof that it stands in the signed log (C2SP tlog-proof)."""
+    return attached(vault().auditing.proof(actor(), number), f"proof-{number}.txt")
+
+
+@audit.post("/audit/report")
+@audited(Action.PATIENT_REPORT_GIVEN)
+def report() -> str:
+    """Who accessed a patient's file, in plain French, to be printed and handed to the patient who asked."""
+    given = asked()
+    paper = vault().auditing.patient_report(actor(), filters_of(given), practice())
+    return render_template("audit/paper.html", paper=paper, back=f"{url_for('audit.index')}?{urlencode(given)}")
+
+
+@audit.get("/audit/sheet")
+@not_audited("hashes and signatures, which say nothing about anybody")
+def sheet() -> str:
+    """The signed head of the log on paper: the weekly sheet that is kept outside."""
+    return render_template("audit/paper.html", paper=vault().auditing.sheet(actor(), practice()), back=url_for("audit.index"))
+
+
+@audit.get("/audit/verifier")
+@not_audited("a program that everybody may have")
+def verifier() -> Response:
+    """The offline verifier: one Python file that needs nothing else."""
+    return attached(vault().auditing.verifier(), "coffre_verify.py")
+
+
+@audit.get("/audit/keys")
+@not_audited("public keys, which say nothing about anybody")
+def keys() -> Response:
+    """The log's public keys: what an auditor keeps apart from any export."""
+    decide_role(actor().role, Act.AUDIT_VERIFY)
+    return attached(vault().auditing.trust(), "coffre-log-keys.txt")
+
+
+@audit.get("/audit/checkpoint")
+@not_audited("hashes and signatures, which say nothing about anybody")
+def checkpoint() -> Response:
+    """The signed head of the log, to keep on another machine."""
+    signed = vault().auditing.checkpoint(actor())
+    return attached(signed.note, f"checkpoint-{signed.checkpoint.size}.txt")
+
+
+def practice() -> str:
+    """The practice's name, as papers bear it."""
+    return str(current_app.config["PRACTICE"])
+
+
+def attached(text: str, name: str) -> Response:
+    """A small text file."""
+    response = Response(text, mimetype="text/plain")
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def happened(line: Line) -> str:
+    """What one event says, as people would: the two steps of signing in are told apart."""
+    if line.action is Action.AUTH_LOGIN:
+        return str(_("Password accepted") if line.outcome is Outcome.PARTIAL else _("Sign-in"))
+    return action_label(line.action)
+
+
+def export_formats() -> list[tuple[str, str]]:
+    """The formats of an export with their names; one without a name of its own is shown by its slug."""
+    names = {
+        "csv": _("Spreadsheet (CSV)"),
+        "xlsx": _("Spreadsheet (XLSX)"),
+        "bundle": _("Evidence bundle (verifiable)"),
+        "jsonl": _("Programs (JSON Lines)"),
+        "fhir": _("Hospital systems (FHIR AuditEvent)"),
+    }
+    return [(str(form), names.get(str(form), str(form))) for form in Format]
+
+
+def install(app: Flask) -> None:
+    """Give ``app`` the words of the log."""
+    app.jinja_env.filters["happened"] = happened
+    app.jinja_env.globals["export_formats"] = export_formats

@@ -1,0 +1,149 @@
+"""Owns how long the server waits for a slow client: gunicorn's threads by themselves wait for ever. It must not know requests.
+
+Only the time spent waiting for the network counts, never the time that the vault takes: whoever sends or takes fewer than
+LEAST_RATE bytes a second over a while is hung up on, so that a few hundred dribbling connections can't hold every thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+GRACE_S = 20.0
+"""Waiting that costs nothing: a telephone that changes cells, a person who pulls the network cable and puts it back."""
+LEAST_RATE = 500
+"""Bytes a second; a 2 MB scan at that rate would take an hour, so nobody at work is this slow."""
+LINGER_S = 5.0
+"""How long a refused sender may go on before we stop listening."""
+SLICE = 64 * 1024
+"""What is handed to the system at once when sending, so that a slow but steady reader shows progress."""
+
+
+class Patience:
+    """A connected socket, plain or TLS, whose peer must make progress. Raises ConnectionResetError where it doesn't."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._waited_s = 0.0
+        self._moved = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def begin(self) -> None:
+        """A new request: what came before is forgiven."""
+        self._waited_s, self._moved = 0.0, 0
+
+    def recv(self, size: int) -> bytes:
+        """At most ``size`` bytes; nothing at the end."""
+        began = self._wait()
+        try:
+            data = self._socket.recv(size)
+        except TimeoutError:
+            raise _gone() from None
+        self._progress(began, len(data))
+        return data
+
+    def sendall(self, data: bytes) -> None:
+        """All of ``data``."""
+        view = memoryview(data)
+        for start in range(0, len(view), SLICE):
+            began = self._wait()
+            piece = view[start : start + SLICE]
+            try:
+                self._socket.sendall(piece)
+            except TimeoutError:
+                raise _gone() from None
+            self._progress(began, len(piece))
+
+    def _wait(self) -> float:
+        """Arm the socket with what is left of the patience."""
+        left = GRACE_S + self._moved / LEAST_RATE - self._waited_s
+        if left <= 0:
+            raise _gone()
+        self._socket.settimeout(left)
+        return time.monotonic()
+
+    def _progress(self, began: float, moved: int) -> None:
+        self._waited_s += time.monotonic() - began
+        self._moved += moved
+
+
+def _gone() -> ConnectionResetError:
+    """The error that gunicorn takes for a client who left: no trace in the journal."""
+    return ConnectionResetError(errno.ECONNRESET, "the client is too slow")
+
+
+class Connection(TConn):  # type: ignore[misc]  # gunicorn has no type hints
+    """A connection whose reads and writes have patience, but not for ever."""
+
+    patience: Patience | None = None
+    has_left: bool = False
+
+    def init(self) -> None:
+        """Make the parser (and shake hands where there is TLS), then let both directions run through one ``Patience``."""
+        self.sock.settimeout(GRACE_S)  # for the handshake
+        super().init()
+        if self.patience is None and not self.is_http2:
+            self.patience = Patience(self.sock)
+            self.parser.unreader.sock = self.patience
+
+    def leave(self) -> None:
+        """Say good-bye in the caller's thread: a peer that is still sending must be let finish, or it never reads our answer.
+
+        gunicorn does this in its one accepting thread, where two seconds of one peer are two seconds of everybody.
+        """
+        self.has_left = True
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+            deadline = time.monotonic() + LINGER_S
+            while (left := deadline - time.monotonic()) > 0:
+                self.sock.settimeout(left)
+                if not self.sock.recv(SLICE):
+                    break
+        with suppress(OSError):
+            self.sock.close()
+
+    def close(self, graceful: bool = False) -> None:  # noqa: FBT002  # gunicorn's shape
+        """Close, unless that was done."""
+        if not self.has_left:
+            super().close(graceful)
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
+    """gunicorn's threads with patient connections."""
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a new connection and hand it to a thread."""
+        try:
+            client, address = listener.accept()
+        except OSError as error:
+            if error.errno not in {errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK}:
+                raise
+            return
+        self.nr_conns += 1
+        client.setblocking(True)  # noqa: FBT003  # the standard library's shape
+        self.enqueue_req(Connection(self.cfg, client, address, listener.getsockname()))
+
+    def handle(self, conn: Connection) -> Any:
+        """One request of a connection, in a thread."""
+        if conn.patience is not None:
+            conn.patience.begin()
+        result = super().handle(conn)
+        if result is False:
+            conn.leave()
+        return result
+
+    def handle_request(self, req: Any, conn: Connection) -> Any:
+        """The same; what is sent goes through the connection's ``Patience`` as well."""
+        bare = conn.sock
+        conn.sock = conn.patience or bare
+        try:
+            return super().handle_request(req, conn)
+        finally:
+            conn.sock = bare

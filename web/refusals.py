@@ -1,0 +1,34 @@
+"""Owns why an act on people was refused, in words. It must not know the pages that show it."""
+
+from __future__ import annotations
+
+from flask_babel import LazyString
+from flask_babel import lazy_gettext as _
+
+from vault.errors import VaultError
+
+WHY: dict[str, LazyString] = {
+    "last_owner": _("The practice keeps at least one owner: make another one first."),
+    "own_role": _("Nobody changes their own role: ask another owner."),
+    "last_member": _("The last member of a care team stays: add another one first."),
+    "partitioned": _("Among independent practitioners, give access for a time instead."),
+    "not_active": _("The account is not active."),
+    "known_password": _("This account has a password already: it is reset by two people."),
+    "decided": _("Somebody decided already."),
+    "same_person": _("A reset takes another person: neither who asked nor who is concerned."),
+    "one_owner": _("One of the two people of a reset is an owner."),
+    "role": _("This person’s role, or a closed account, does not allow that place."),
+    "until": _("The end comes after the beginning, in the future, within a year."),
+    "shape": _("This is not in the expected form."),
+    "empty": _("This field is missing."),
+    "username": _("2 to 128 letters, digits and . _ - + @, without spaces."),
+    "display_name": _("1 to 200 printable characters."),
+    "taken": _("This username is taken already, perhaps in another spelling."),
+}
+"""By the slug in ``details['reason']``."""
+OTHERWISE = _("The state of things does not allow it. Look again and try once more.")
+
+
+def why(error: VaultError) -> LazyString:
+    """The sentence for ``error``."""
+    return WHY.get(str(error.details.get("reason", "")), OTHERWISE)

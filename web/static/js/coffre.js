@@ -1,0 +1,35 @@
+// The entry of every page: finds what asks for a module and gives it one. Pages work without any of it.
+
+const modules = {
+  band: () => import("./band.js"),
+  busy: () => import("./busy.js"),
+  code: () => import("./code.js"),
+  copy: () => import("./copy.js"),
+  inbox: () => import("./inbox.js"),
+  invitation: () => import("./invitation.js"),
+  meter: () => import("./meter.js"),
+  link: () => import("./link.js"),
+  passkey: () => import("./passkey.js"),
+  phrase: () => import("./phrase.js"),
+  offline: () => import("./offline.js"),
+  popover: () => import("./popover.js"),
+  print: () => import("./print.js"),
+  reveal: () => import("./reveal.js"),
+  rows: () => import("./rows.js"),
+  search: () => import("./search.js"),
+  session: () => import("./session.js"),
+  toast: () => import("./toast.js"),
+  upload: () => import("./upload.js"),
+  viewer: () => import("./viewer.js"),
+};
+
+export function mount(root = document) {
+  for (const element of root.querySelectorAll("[data-module]")) {
+    for (const name of element.dataset.module.split(" ")) {
+      modules[name]?.().then((module) => module.default(element));
+    }
+  }
+}
+
+import("./shortcuts.js");
+mount();

@@ -1,0 +1,115 @@
+// Files on their way to the vault: a few at a time, each with its own progress, speed, cancel and retry.
+
+import { csrf } from "./http.js";
+import { fill, size } from "./wording.js";
+
+const AT_ONCE = 2;
+
+export function transfers({ says, list, shape, address, ended }) {
+  const waiting = [];
+  let active = 0;
+
+  const hold = (event) => event.preventDefault();
+  const state = (job, name, note) => { job.row.dataset.state = name; job.note.textContent = note; };
+  const time = (seconds) => (seconds < 90 ? fill(says.saysSeconds, Math.max(1, Math.round(seconds))) : fill(says.saysMinutes, Math.round(seconds / 60)));
+
+  function add(file) {
+    const row = shape.content.firstElementChild.cloneNode(true);
+    row.querySelector(".upload-name").textContent = file.name;
+    list.append(row);
+    const job = { file, row, note: row.querySelector(".upload-note"), bar: row.querySelector("progress"), cancel: row.querySelector("[data-cancel]"), retry: row.querySelector("[data-retry]") };
+    job.cancel.addEventListener("click", () => stop(job));
+    job.retry.addEventListener("click", () => queue(job));
+    if (file.size > Number(says.limit)) end(job, "failed", fill(says.saysLarge, size(Number(says.limit))));
+    else queue(job);
+  }
+
+  function queue(job) {
+    state(job, "waiting", says.saysWaiting);
+    job.bar.value = 0;
+    job.retry.hidden = true;
+    job.cancel.hidden = false;
+    waiting.push(job);
+    next();
+  }
+
+  function next() {
+    while (active < AT_ONCE && waiting.length) send(waiting.shift());
+    if (active || waiting.length) window.addEventListener("beforeunload", hold);
+    else window.removeEventListener("beforeunload", hold);
+  }
+
+  function end(job, name, note) {
+    state(job, name, note);
+    job.cancel.hidden = true;
+    job.retry.hidden = name !== "failed";
+    job.bar.classList.toggle("progress-good", name === "done");
+    job.bar.classList.toggle("progress-bad", name === "failed");
+  }
+
+  function stop(job) {
+    const at = waiting.indexOf(job);
+    if (at < 0) { job.request?.abort(); return; }
+    waiting.splice(at, 1);
+    end(job, "failed", says.saysCancelled);
+    next();
+  }
+
+  function send(job) {
+    active += 1;
+    const request = new XMLHttpRequest();
+    const began = performance.now();
+    job.request = request;
+    request.open("POST", address);
+    request.setRequestHeader("Accept", "application/json");
+    request.setRequestHeader("X-CSRF-Token", csrf());
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.setRequestHeader("Content-Disposition", `attachment; filename*=UTF-8''${encodeURIComponent(job.file.name)}`);
+    request.upload.addEventListener("progress", (event) => {
+      const speed = event.loaded / Math.max(0.001, (performance.now() - began) / 1000);
+      job.bar.value = (100 * event.loaded) / event.total;
+      if (event.loaded === event.total) state(job, "sealing", says.saysSealing);
+      else state(job, "sending", fill(says.saysSent, size(event.loaded), size(event.total), size(speed), time((event.total - event.loaded) / speed)));
+    });
+    request.addEventListener("load", () => finished(job, request));
+    request.addEventListener("error", () => over(job, "failed", says.saysOffline));
+    request.addEventListener("abort", () => over(job, "failed", says.saysCancelled));
+    request.send(job.file);
+  }
+
+  function finished(job, request) {
+    let answer = {};
+    try { answer = JSON.parse(request.responseText); } catch { /* a proxy's page: the status says enough */ }
+    if (request.status === 201) over(job, "done", says.saysDone, answer);
+    else if (request.status === 409) over(job, "present", says.saysPresent);
+    else over(job, "failed", answer.title ? `${answer.title}. ${answer.detail}` : says.saysOffline);
+  }
+
+  function over(job, name, note, answer) {
+    active -= 1;
+    end(job, name, note);
+    document.dispatchEvent(new Event("coffre:activity"));
+    ended(job, answer, active + waiting.length);
+    next();
+  }
+
+  return { add };
+}
+
+// Everything that was dropped, folders opened all the way down.
+export async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files];
+  const files = [];
+  async function walk(entry) {
+    if (entry.isFile) { files.push(await new Promise((done, failed) => entry.file(done, failed))); return; }
+    const reader = entry.createReader();
+    for (;;) {
+      const group = await new Promise((done, failed) => reader.readEntries(done, failed));
+      if (!group.length) return;
+      for (const inner of group) await walk(inner);
+    }
+  }
+  for (const entry of entries) await walk(entry);
+  return files.sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true }));
+}
