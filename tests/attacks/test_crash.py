@@ -1,0 +1,68 @@
+"""kill -9 while documents arrive: the acknowledged are there and right, others whole or absent, and the next start is quick."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+import time
+from contextlib import suppress
+from http.client import HTTPException
+from statistics import median
+
+import pytest
+
+from tests.attacks.caller import Caller
+from tests.attacks.instance import Instance
+
+pytestmark = [pytest.mark.hsm, pytest.mark.alone, pytest.mark.timeout(170)]
+
+ROUNDS = 4
+SENDERS = 4
+RECOVERY_S = 3.0
+
+
+def send(caller: Caller, patient: str, sent: dict[str, bytes], acknowledged: dict[str, str], over: threading.Event) -> None:
+    """Deposit until the server dies."""
+    while not over.is_set():
+        content = b"%PDF-1.7\n" + secrets.token_bytes(secrets.choice((500, 60_000, 900_000))) + b"\n%%EOF"
+        digest = hashlib.sha256(content).hexdigest()
+        sent[digest] = content
+        with suppress(OSError, HTTPException):
+            answer = caller.upload(patient, content)
+            if answer.status == 201:
+                acknowledged[digest] = answer.json["id"]
+
+
+def test_killed_while_documents_arrive(fresh: Instance) -> None:
+    usual = fresh.start()
+    claire = fresh.sign_in("claire.martin")
+    patient = claire.new_patient("Survivante")
+    sent: dict[str, bytes] = {}
+    acknowledged: dict[str, str] = {}
+    recoveries = []
+    for turn in range(ROUNDS):
+        over = threading.Event()
+        threads = [
+            threading.Thread(target=send, args=(claire, patient, sent, acknowledged, over), daemon=True) for _ in range(SENDERS)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.7 + 0.13 * turn)
+        fresh.kill()
+        over.set()
+        for thread in threads:
+            thread.join()
+        recoveries.append(fresh.start())
+        listed = {each["sha256"]: each["id"] for each in claire.documents(patient)}
+        assert set(acknowledged) <= set(listed), "a document that was acknowledged is lost"
+        assert set(listed) <= set(sent), "a document that nobody sent"
+        for digest, document in listed.items():
+            assert claire.content(document).body == sent[digest]
+        acknowledged |= listed
+    assert len(acknowledged) >= ROUNDS
+    assert median(recoveries) < usual + RECOVERY_S, (usual, recoveries)
+    assert fresh.verified("documents")["ok"]
+    assert fresh.verified("audit")["ok"]
+    swept = fresh.coffre("documents", "sweep", "--json")
+    assert swept.returncode == 0, swept.stderr

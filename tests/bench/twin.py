@@ -1,0 +1,86 @@
+"""The plain twin: the smallest honest Flask program that keeps documents without a vault. It knows nothing of Coffre.
+
+Same server, same disk, same fsyncs, same kind of database commit; no account, no encryption, no log, no limits.
+Run: ``python -m tests.bench.twin DIRECTORY PORT THREADS``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import sys
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, abort, request, send_file
+from gunicorn.app.base import BaseApplication
+
+BLOCK = 1 << 20
+
+
+def create_app(directory: Path) -> Flask:
+    """POST /documents keeps a raw body, durable when answered; GET /documents/<id> gives it back."""
+    app = Flask(__name__)
+    files = directory / "files"
+    files.mkdir(parents=True, exist_ok=True)
+    local = threading.local()
+
+    def database() -> sqlite3.Connection:
+        if not hasattr(local, "connection"):
+            local.connection = sqlite3.connect(directory / "twin.db", isolation_level=None, timeout=30)
+            local.connection.execute("PRAGMA journal_mode=WAL")
+            local.connection.execute("PRAGMA synchronous=FULL")
+            local.connection.execute("CREATE TABLE IF NOT EXISTS documents (id TEXT PRIMARY KEY, sha256 TEXT, size INTEGER)")
+            local.connection.execute("CREATE TABLE IF NOT EXISTS openings (at TEXT, document TEXT)")
+        found: sqlite3.Connection = local.connection
+        return found
+
+    @app.post("/documents")
+    def keep() -> tuple[dict[str, Any], int]:
+        name, digest, size = uuid.uuid4().hex, hashlib.sha256(), 0
+        with (files / f".{name}").open("xb", buffering=0) as file:
+            while block := request.stream.read(BLOCK):
+                digest.update(block)
+                file.write(block)
+                size += len(block)
+            os.fsync(file.fileno())
+        (files / f".{name}").rename(files / name)
+        descriptor = os.open(files, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        database().execute("INSERT INTO documents VALUES (?, ?, ?)", (name, digest.hexdigest(), size))
+        return {"id": name, "sha256": digest.hexdigest()}, 201
+
+    @app.get("/documents/<name>")
+    def give(name: str) -> Response:
+        if database().execute("SELECT sha256 FROM documents WHERE id = ?", (name,)).fetchone() is None:
+            abort(404)
+        if request.args.get("noted"):
+            database().execute("INSERT INTO openings VALUES (datetime(), ?)", (name,))
+        return send_file(files / name, mimetype="application/pdf", conditional=True, etag=False)
+
+    return app
+
+
+class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hints
+    """The same server, in the same shape as the vault's."""
+
+    def __init__(self, directory: Path, port: int, threads: int) -> None:
+        self._directory, self._port, self._threads = directory, port, threads
+        super().__init__()
+
+    def load_config(self) -> None:
+        choices = {"bind": f"127.0.0.1:{self._port}", "workers": 1, "worker_class": "gthread", "threads": self._threads,
+                   "keepalive": 15, "loglevel": "warning"}  # fmt: skip
+        for name, value in choices.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        return create_app(self._directory)
+
+
+if __name__ == "__main__":
+    Server(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])).run()

@@ -1,0 +1,158 @@
+"""A morning at reception: the post is dropped at once, filed by keyboard alone, and five traps are not walked into."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import date
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import FilePayload, Page, expect
+
+from tests.journeys.conftest import Browsing
+from tests.vault.rendering import papers
+from vault.demo import cast, paper
+from vault.model import Identity, Sex
+
+pytestmark = [pytest.mark.browser, pytest.mark.hsm]
+
+SCANS = int(os.environ.get("COFFRE_MORNING_SCANS", "12"))
+RECEPTION, DOCTOR = "sophie.garnier", "claire.martin"
+
+
+def scan(number: int, content: bytes, name: str = "") -> FilePayload:
+    return {"name": name or f"Matin_{number:04}.pdf", "mimeType": "application/pdf", "buffer": content}
+
+
+def is_written(content: bytes) -> bool:
+    """Letters, not the demonstration's noisy scans."""
+    return content.startswith(b"%PDF") and len(content) < 30_000
+
+
+def post(count: int) -> list[FilePayload]:
+    """``count`` letters with text about the demonstration's patients, each another act."""
+    people = [part.identity for part in cast.PATIENTS]
+    forms = list(paper.FORMS.values())
+    letters = [
+        forms[number % len(forms)](people[number % len(people)], date(2026, 1 + number % 9, 1 + number % 28))
+        for number in range(count * 4)
+    ]
+    return [scan(number, content) for number, content in enumerate(dict.fromkeys(letters)) if is_written(content)][:count]
+
+
+def drop(page: Page, files: list[FilePayload]) -> None:
+    page.locator(".tray-drop input[name=files]").set_input_files(files)
+
+
+def settled(page: Page) -> None:
+    expect(page.locator(".tray[aria-busy]")).to_have_count(0)
+
+
+def test_a_morning_is_filed_by_keyboard_and_no_trap_is_walked_into(at_desk: Browsing) -> None:
+    letters = post(SCANS)
+    stranger = Identity("Quelconque", ("Personne",), "1971-07-07", Sex.MALE)
+    traps = [
+        scan(901, letters[0]["buffer"], "double.pdf"),
+        scan(902, b"", "empty.pdf"),
+        scan(903, b"MZ\x90\x00" + bytes(4000), "facture.pdf"),
+        scan(904, papers.pdf(password="secret"), "protege.pdf"),
+        scan(905, paper.FORMS[next(iter(paper.FORMS))](stranger, date(2026, 9, 9)), "inconnu.pdf"),
+    ]
+    with at_desk(RECEPTION) as desk:
+        page = desk.sign_in()
+        page.goto(f"{desk.site.url}/inbox")
+        before = set(page.locator(".tray-name").all_inner_texts())
+        drop(page, letters + traps)
+        expect(page.locator(".tray-list > li")).to_have_count(len(before) + SCANS + 2, timeout=120_000)
+        page.goto(f"{desk.site.url}/inbox")
+        started = time.monotonic()
+        filed: dict[str, str] = {}
+        for _ in range(len(before) + SCANS + 2):
+            settled(page)
+            name = page.locator('.tray-item[aria-current="true"] .tray-name').inner_text()
+            if page.locator(".tray-agrees").count() == 0 or name in before:
+                page.locator(".tray-pages").click(position={"x": 5, "y": 5})
+                page.keyboard.press("ArrowRight")
+                page.wait_for_timeout(50)
+                continue
+            filed[name] = page.locator(".tray-patient .identity-name").inner_text()
+            page.locator("#type").focus()
+            page.keyboard.type("Consul")
+            page.keyboard.press("Enter")
+            expect(page.locator(".tray-last")).to_contain_text(filed[name].split(" ")[0])
+        seconds = time.monotonic() - started
+        assert len(filed) == SCANS
+        assert seconds / SCANS < 10, f"{seconds / SCANS:.1f} s a document"
+        assert {name for name in filed if not name.startswith("Matin_")} == set()
+        left = page.locator(".tray-name").all_inner_texts()
+        assert set(left) == {"protege.pdf", "inconnu.pdf"} | before
+        settled(page)
+        # Ctrl Z brings the last one back, and nothing of it stays in the patient's file.
+        page.locator(".tray-pages").click(position={"x": 5, "y": 5})
+        page.keyboard.press("Control+z")
+        expect(page.locator(".tray-list > li")).to_have_count(len(before) + 3)
+        expect(page.locator(".tray-agrees")).to_be_visible()
+        desk.complaints[:] = [line for line in desk.complaints if "40" not in line and "41" not in line and "422" not in line]
+
+
+def test_the_wrong_patient_is_noticed(at_desk: Browsing) -> None:
+    with at_desk(RECEPTION) as desk:
+        page = desk.sign_in()
+        page.goto(f"{desk.site.url}/inbox")
+        one = cast.PATIENTS[0].identity
+        other = next(
+            part.identity
+            for part in cast.PATIENTS
+            if not {part.identity.birth_name, part.identity.birth_date} & {one.birth_name, one.birth_date}
+        )
+        drop(page, [scan(1, paper.FORMS[next(iter(paper.FORMS))](one, date(2025, 3, 4)), "pour-un-autre.pdf")])
+        item = page.locator(".tray-item", has_text="pour-un-autre.pdf")
+        expect(item).to_contain_text("Patient proposé")
+        item.click()
+        settled(page)
+        expect(page.locator(".tray-agrees")).to_contain_text("ils concordent")
+        page.get_by_label("Rechercher un patient").last.fill(f"{other.birth_name[:4]}")
+        page.locator("[data-found] a", has_text=other.given_names[0]).first.click()
+        settled(page)
+        expect(page.locator(".tray-differs")).to_contain_text("vérifier")
+        report = Axe().run(page)
+        serious = [found for found in report.response["violations"] if found["impact"] in ("serious", "critical")]
+        assert serious == [], report.generate_report()
+
+
+def test_what_is_filed_is_read_and_taken_over(at_desk: Browsing) -> None:
+    who = cast.PATIENTS[0]
+    with at_desk(RECEPTION) as desk:
+        page = desk.sign_in()
+        page.goto(f"{desk.site.url}/inbox")
+        drop(page, [scan(2, paper.FORMS[next(iter(paper.FORMS))](who.identity, date(2024, 5, 6)), "a-lire.pdf")])
+        page.locator(".tray-item", has_text="a-lire.pdf").click()
+        settled(page)
+        page.locator("#type").select_option("11502-2")
+        page.get_by_role("button", name="Classer et passer au suivant").click()
+        expect(page.locator(".tray-last")).to_be_visible()
+    with at_desk(who.doctor.username) as desk:
+        page = desk.sign_in()
+        page.get_by_role("link", name="Non lus").click()
+        page.locator(".row-link", has_text=who.identity.birth_name.upper()).first.click()
+        expect(page.locator(".sheet img").first).to_be_visible()
+        page.get_by_role("button", name="Vu et validé").click()
+        expect(page.get_by_text("Vu et validé").first).to_be_visible()
+
+
+def test_without_javascript_the_inbox_still_works(at_desk: Browsing) -> None:
+    with at_desk(RECEPTION) as inside:
+        inside.sign_in()
+        state = inside.page.context.storage_state()
+    with at_desk(RECEPTION, java_script_enabled=False, storage_state=state) as desk:
+        page = desk.go("/inbox")
+        who = cast.PATIENTS[1].identity
+        drop(page, [scan(3, paper.FORMS[next(iter(paper.FORMS))](who, date(2024, 7, 8)), "sans-script.pdf")])
+        page.get_by_role("button", name="Déposer").click()
+        expect(page.locator(".tray-agrees")).to_be_visible()
+        page.locator("#type").select_option("11488-4")
+        page.get_by_role("button", name="Classer et passer au suivant").click()
+        expect(page.locator(".tray-last")).to_contain_text(who.birth_name.upper())
+        page.get_by_role("button", name="Annuler le dernier").click()
+        expect(page.locator('.tray-item[aria-current="true"]')).to_contain_text("sans-script.pdf")

@@ -1,0 +1,74 @@
+"""Where the real parts that tests use stand on this machine. Knows no test and starts nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+LAUNCH = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+"""How the tests start Chromium: it asks nobody outside for anything."""
+
+
+class MissingPart(Exception):
+    """A real part is not installed; the message names it."""
+
+
+def softhsm_module() -> Path:
+    """The SoftHSM2 PKCS#11 module."""
+    places = [
+        os.environ.get("COFFRE_PKCS11_MODULE", ""),
+        "/usr/lib/softhsm/libsofthsm2.so",
+        "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+        "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+        "/usr/lib64/softhsm/libsofthsm.so",
+        "/usr/local/lib/softhsm/libsofthsm2.so",
+        "/opt/homebrew/lib/softhsm/libsofthsm2.so",
+    ]
+    for place in places:
+        if place and Path(place).is_file():
+            return Path(place)
+    raise MissingPart("SoftHSM2 is not installed")
+
+
+def chromium_path() -> Path:
+    """The browser: ``COFFRE_TEST_BROWSER``, or the first Chromium on the path."""
+    for name in (os.environ.get("COFFRE_TEST_BROWSER", ""), "chromium", "chromium-browser", "google-chrome-stable"):
+        if name and (found := shutil.which(name)):
+            return Path(found)
+    raise MissingPart("Chromium is not installed")
+
+
+def postgresql_programs() -> Path:
+    """The directory that holds ``initdb`` and ``pg_ctl``, newest version first; PostgreSQL 15 or later."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda place: float(place.parent.name), reverse=True)
+    for place in versions:
+        if (place / "initdb").exists() and float(place.parent.name) >= 15:
+            return place
+    if (found := shutil.which("initdb")) and shutil.which("pg_ctl"):
+        return Path(found).parent
+    raise MissingPart("PostgreSQL 15 or later is not installed")
+
+
+def clamd_program() -> Path:
+    """ClamAV's daemon."""
+    for place in (shutil.which("clamd"), "/usr/sbin/clamd", "/usr/local/sbin/clamd"):
+        if place and Path(place).is_file():
+            return Path(place)
+    raise MissingPart("ClamAV's clamd is not installed (Debian: clamav-daemon)")
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback TCP ports that nobody uses right now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def free_port() -> int:
+    """One of them."""
+    return free_ports(1)[0]

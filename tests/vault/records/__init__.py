@@ -1,0 +1,1 @@
+"""Tests of patients, the inbox and the catalogue."""

@@ -1,0 +1,194 @@
+"""A vault in a directory that outlives its process: what crash tests kill, and how they look at what is left. Knows no test.
+
+Run as a program it deposits documents and says ``ACK <document> <sha256>`` for each that was acknowledged:
+``python -m tests.vault.records.crash DIRECTORY FIRST COUNT``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import insert, select
+
+from tests.kms.fake import FakeKeyService
+from tests.vault.records.desk import scan
+from vault.audit.append import AuditLog, Receipt
+from vault.audit.events import Action, System
+from vault.errors import VaultError
+from vault.model import Actor, Document, DocumentId, Micros, PatientId, PersonId, Role, ScopeId, ScopeKind, TenantId
+from vault.people.relations import Relations
+from vault.records.documents import Documents
+from vault.records.scanning import Scanner
+from vault.records.tickets import Tickets
+from vault.rendering.renderer import Renderer
+from vault.sealing.scopes import ScopeKeys
+from vault.settings import LimitSettings, ScanSettings
+from vault.storage import migrate
+from vault.storage.blobs import DiskBlobs
+from vault.storage.db import Database
+from vault.storage.keyring import Keyring
+from vault.storage.schema import care_team, installation, patients, people
+from vault.upkeep.scrub import Report, Scrub
+
+TENANT = TenantId("a" * 32)
+PERSON, PATIENT = PersonId("1" * 32), PatientId("2" * 32)
+CLINICIAN = Actor(PERSON, "lmartin", "Dr Martin", Role.CLINICIAN, session="3" * 32, methods=("pwd", "otp"))
+BEGIN = "/upload-begins-here"
+"""The child looks for this file just before it deposits: a mark in a trace of its system calls."""
+
+
+class KeptKeys(FakeKeyService):
+    """Keys in memory that are the same in every process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._masters = {1: hashlib.sha256(b"master").digest()}
+        self._macs = {1: hashlib.sha256(b"mac").digest()}
+        self._audits = {1: ec.derive_private_key(int.from_bytes(hashlib.sha256(b"audit").digest()) >> 8, ec.SECP256R1())}
+
+
+def now() -> Micros:
+    return Micros(time.time_ns() // 1000)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An open vault in its directory."""
+
+    documents: Documents
+    blobs: DiskBlobs
+    log: AuditLog
+    db: Database
+
+
+@contextmanager
+def standing(directory: Path, *, new_id: Callable[[], str] = lambda: uuid4().hex) -> Iterator[Standing]:
+    """Open the vault in ``directory``, founding it the first time."""
+    db, keyring_db = Database(f"sqlite:///{directory / 'coffre.db'}"), Database(f"sqlite:///{directory / 'keyring.db'}")
+    migrate.upgrade(db, keyring_db)
+    keys = KeptKeys()
+    scopes = ScopeKeys(Keyring(keyring_db), keys, TENANT)
+    with db.read() as connection:
+        log_scope = connection.execute(select(installation.c.log_scope)).scalar_one_or_none()
+    log_scope = log_scope or _found(db, scopes)
+    log = AuditLog(db=db, keyring=keyring_db, tenant=TENANT, open_key=lambda: scopes.open(ScopeId(log_scope)), clock=now)
+    blobs, renderer = DiskBlobs(directory / "blobs"), Renderer()
+    tickets: Tickets[Receipt] = Tickets(now)
+    documents = Documents(
+        db=db, scopes=scopes, keys=keys, log=log, tenant=TENANT, relations=Relations(db), blobs=blobs, renderer=renderer,
+        limits=LimitSettings(document_mib=64), clock=now, tickets=tickets, new_id=new_id,
+        scanner=Scanner(ScanSettings()),
+    )  # fmt: skip
+    try:
+        yield Standing(documents, blobs, log, db)
+    finally:
+        renderer.close()
+        scopes.close()
+        db.close()
+        keyring_db.close()
+
+
+def _found(db: Database, scopes: ScopeKeys) -> str:
+    system, log, inbox, patient = (
+        scopes.create(kind) for kind in (ScopeKind.SYSTEM, ScopeKind.LOG, ScopeKind.INBOX, ScopeKind.PATIENT)
+    )
+
+    def work(connection: object) -> None:
+        execute = connection.execute  # type: ignore[attr-defined]  # a SQLAlchemy connection
+        execute(insert(people).values(
+            id=PERSON, username="lmartin", username_key="lmartin", display_name_sealed=b"", role="clinician", state="active",
+            totp_step=0, created_at=0,
+        ))  # fmt: skip
+        execute(insert(patients).values(
+            id=PATIENT, scope=patient, identity_sealed=b"", state="active", created_at=0, created_by=PERSON
+        ))  # fmt: skip
+        execute(insert(care_team).values(patient=PATIENT, person=PERSON, since=0))
+        execute(insert(installation).values(
+            tenant=TENANT, system_scope=system, log_scope=log, inbox_scope=inbox, created_at=0
+        ))  # fmt: skip
+
+    db.write(work)
+    return log
+
+
+def paper(number: int) -> bytes:
+    """The document ``number``: always the same bytes; sizes from one chunk to several blocks."""
+    return scan(random.Random(number).choice((9_000, 40_000, 200_000, 1_400_000)), seed=number)
+
+
+def deposit(vault: Standing, number: int) -> DocumentId:
+    """File document ``number``."""
+    body = io.BytesIO(paper(number))
+    name = f"scan-{number}.pdf"
+    return vault.documents.store(CLINICIAN, PATIENT, type="11502-2", act_date=None, file_name=name, body=body).id
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look after the crash saw."""
+
+    contents: dict[str, str]
+    """Document id → SHA-256 of what it opens to."""
+    scrub: Report
+    ready_s: float
+    """From the first line of opening until everything could be listed."""
+    leftovers: int
+
+
+def look(directory: Path) -> Found:
+    """Open the vault anew, as after a restart; verify the log; open every document."""
+    begun = time.monotonic()
+    with standing(directory) as vault:
+        listed: list[Document] = []
+        page = vault.documents.list(CLINICIAN, PATIENT)
+        listed += page.items
+        while page.more:
+            page = vault.documents.list(CLINICIAN, PATIENT, before=page.items[-1].id)
+            listed += page.items
+        ready_s = time.monotonic() - begun
+        contents: dict[str, str] = {}
+        for document in listed:
+            with vault.documents.open(CLINICIAN, document.id, Action.DOCUMENT_DOWNLOAD) as opened:
+                contents[document.id] = hashlib.sha256(b"".join(opened.read())).hexdigest()
+            if contents[document.id] != document.sha256:
+                raise AssertionError(f"{document.id} opens to other bytes than were received")
+        report = Scrub(vault.documents.rooms, vault.blobs, by=System("test")).run()
+        return Found(contents, report, ready_s, sum(1 for _ in vault.blobs.leftovers()))
+
+
+def ids(first: int) -> Iterator[str]:
+    """The ids that a child makes whose first document has the number ``first``: document, blob, document, blob …"""
+    return (hashlib.sha256(f"{first} {turn}".encode()).hexdigest()[:32] for turn in itertools.count())
+
+
+def main() -> None:
+    """Deposit ``COUNT`` documents from number ``FIRST`` on, saying what became of each."""
+    directory, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    made = ids(first)
+    with standing(directory, new_id=lambda: next(made)) as vault:
+        os.path.exists(BEGIN)  # noqa: PTH110  # one system call, no more
+        for number in range(first, first + count):
+            try:
+                document = deposit(vault, number)
+            except VaultError as error:
+                line = f"REFUSED {error.code} {number}"
+            else:
+                line = f"ACK {document} {hashlib.sha256(paper(number)).hexdigest()}"
+            os.write(1, f"{line}\n".encode())
+        os.path.exists(BEGIN)  # noqa: PTH110  # the plain system call is what the trace looks for
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect
+
+from tests.vault.storage.sql import run
+from vault.errors import BadSettings, StorageUnavailable
+from vault.settings import DatabaseSettings
+from vault.storage import migrate
+from vault.storage.db import Database, open_databases
+from vault.storage.schema import keyring_metadata, metadata
+
+Pair = tuple[Database, Database]
+
+
+@pytest.fixture
+def pair(databases: DatabaseSettings) -> Iterator[Pair]:
+    db, keyring_db = open_databases(databases)
+    yield db, keyring_db
+    db.close()
+    keyring_db.close()
+
+
+def test_the_histories_end_at_the_tables_of_the_program(pair: Pair) -> None:
+    assert not migrate.is_current(*pair)
+    migrate.upgrade(*pair)
+    assert migrate.is_current(*pair)
+    for database, history in zip(pair, (migrate.MAIN, migrate.KEYRING), strict=True):
+        with database.read() as connection:
+            assert migrate.differences(connection, history) == []
+
+
+def test_the_keyring_stands_apart(pair: Pair) -> None:
+    migrate.upgrade(*pair)
+    names = [set(inspect(database.engine).get_table_names()) - {"alembic_version"} for database in pair]
+    assert names == [set(metadata.tables), set(keyring_metadata.tables)]
+
+
+def test_upgrading_again_changes_nothing(pair: Pair) -> None:
+    migrate.upgrade(*pair)
+    pair[0].write(run("DELETE FROM installation"))
+    migrate.upgrade(*pair)
+    assert migrate.current(pair[0]) == migrate.MAIN.scripts().get_current_head()
+
+
+def test_a_database_of_a_newer_program_is_refused(pair: Pair) -> None:
+    migrate.upgrade(*pair)
+    pair[0].write(run("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(BadSettings, match="newer"):
+        migrate.upgrade(*pair)
+    assert migrate.current(pair[0]) == "9999"
+
+
+def test_a_failed_upgrade_leaves_the_old_database(pair: Pair) -> None:
+    pair[0].write(run("CREATE TABLE precious (x INTEGER)"))
+    pair[0].write(run("CREATE INDEX ix_documents_patient_deposited_at ON precious (x)"))
+    with pytest.raises(StorageUnavailable):
+        migrate.upgrade(*pair)
+    assert set(inspect(pair[0].engine).get_table_names()) == {"precious"}
+
+
+def test_a_new_sqlite_database_is_private(sqlite: DatabaseSettings, tmp_path: Path) -> None:
+    db, keyring_db = open_databases(sqlite)
+    migrate.upgrade(db, keyring_db)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*.db*")} == {0o600}
+    db.close()
+    keyring_db.close()

@@ -1,0 +1,81 @@
+"""Correcting a filing, replacing a version, judging alerts and samples, revealing names: each through its page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
+
+from tests.web.conftest import PDF, Practice
+
+
+@pytest.fixture
+def filed(practice: Practice) -> tuple[str, str, str]:
+    """A document, the wrong patient who holds it, and the right one."""
+    wrong, right = practice.patient("claire", "Mauvais"), practice.patient("claire", "Bonpatient")
+    document = practice.program("claire").upload(wrong.id, PDF + wrong.id.encode()).get_json()["id"]
+    return document, wrong.id, right.id
+
+
+def test_a_wrong_filing_is_corrected_and_leaves_a_trace_without_title(practice: Practice, filed: tuple[str, str, str]) -> None:
+    document, wrong, right = filed
+    browser = practice.browser("claire")
+    assert "Corriger le classement" in browser.client.get(f"/documents/{document}/correct").get_data(as_text=True)
+    token = browser.csrf("/account")
+    found = browser.client.post(f"/documents/{document}/correct/search", data={"csrf_token": token, "q": "bonpat"})
+    assert right in found.get_data(as_text=True)
+    moved = browser.client.post(f"/documents/{document}/refile", data={"csrf_token": token, "patient": right})
+    assert moved.status_code == 303
+    assert moved.headers["Location"] == f"/patients/{right}?done=document-refiled"
+    page = browser.client.get(f"/patients/{wrong}").get_data(as_text=True)
+    assert "déplacé le" in page
+    assert document not in page
+
+
+def test_a_corrected_version_replaces_the_old_one(practice: Practice, filed: tuple[str, str, str]) -> None:
+    document, _, _ = filed
+    browser = practice.browser("claire")
+    data = {"csrf_token": browser.csrf("/account"), "file": FileStorage(io.BytesIO(PDF + b"corrected"), "corrige.pdf")}
+    boundary, body = encode_multipart(data)
+    kind = f'multipart/form-data; boundary="{boundary}"'
+    answer = browser.client.post(f"/documents/{document}/replace", data=body, content_type=kind)
+    assert answer.status_code == 303
+    page = browser.client.get(f"/documents/{document}/correct").get_data(as_text=True)
+    assert "Remplacée" in page
+    assert "corrige.pdf" in page
+
+
+def test_a_judgement_needs_a_choice_and_a_reason(open_another: Callable[..., Practice]) -> None:
+    practice = open_another(staff=("claire", "nadia"))
+    practice.program("claire").ask("GET", f"/patients/{practice.patient().id}")
+    browser = practice.browser("nadia")
+    page = browser.client.get("/review").get_data(as_text=True)
+    start = page.index("/review/sample/") + len("/review/sample/")
+    event, token = page[start : start + 32], browser.csrf("/account")
+    for form in ({"judgement": "maybe", "reason": "parce que"}, {"judgement": "justified", "reason": "x"}):
+        answer = browser.client.post(f"/review/sample/{event}", data={"csrf_token": token, **form})
+        assert answer.status_code == 422
+        assert answer.mimetype == "text/html"
+    form = {"csrf_token": token, "judgement": "justified", "reason": "suivi habituel"}
+    assert browser.client.post(f"/review/sample/{event}", data=form).status_code == 303
+    assert practice.events("audit.sample_reviewed")
+    unknown = browser.client.post(f"/review/alerts/{'0' * 32}", data=form)
+    assert unknown.status_code == 404
+
+
+def test_names_are_revealed_for_a_reason_and_each_is_logged(open_another: Callable[..., Practice]) -> None:
+    practice = open_another(staff=("claire", "nadia"))
+    practice.patient("claire", "Secrette")
+    practice.tokens.pop("nadia", None)
+    browser = practice.browser("nadia")
+    assert "Secrette" not in browser.client.get("/audit").get_data(as_text=True)
+    token = browser.csrf("/account")
+    assert browser.client.post("/audit/names", data={"csrf_token": token, "reason": "x"}).status_code == 422
+    page = browser.client.post("/audit/names", data={"csrf_token": token, "reason": "réclamation du patient"})
+    assert page.status_code == 200
+    assert "SECRETTE" in page.get_data(as_text=True).upper()
+    assert practice.events("audit.reveal_identity")
+    assert practice.browser("claire").client.post("/audit/names", data={"reason": "curiosité"}).status_code == 400

@@ -1,0 +1,77 @@
+"""What the log's room gives on paper or to take away: the patient's report, the weekly sheet, the offline verifier."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.web.conftest import Browser, Practice
+from vault.audit import offline
+
+
+@pytest.fixture
+def house(open_another: Callable[..., Practice]) -> Practice:
+    made = open_another(staff=("claire", "nadia", "thomas"))
+    patient = made.patient("claire", "Rapporteau")
+    made.program("claire").ask("GET", f"/patients/{patient.id}")
+    made.tokens.pop("nadia", None)
+    return made
+
+
+def reference(browser: Browser) -> str:
+    found = re.search(r"reference=([0-9a-f-]+)", browser.client.get("/audit").get_data(as_text=True))
+    assert found is not None
+    return found[1]
+
+
+def test_a_patient_is_given_a_report_in_plain_french(house: Practice) -> None:
+    browser = house.browser("nadia")
+    wanted = reference(browser)
+    assert "Rapport pour le patient" in browser.client.get(f"/audit?reference={wanted}").get_data(as_text=True)
+    browser.client.set_cookie("coffre-language", "en")
+    answer = browser.post("/audit/report", {"reference": wanted})
+    paper = answer.get_data(as_text=True)
+    assert answer.status_code == 200
+    assert "Qui a consulté mon dossier ?" in paper
+    assert "RAPPORTEAU" in paper.upper()
+    assert "Dr Claire (soignant)" in paper
+    assert "Cabinet des Tilleuls" in paper
+    assert "<style" not in paper, "the policy of the page lets no inline style through"
+    assert house.events("patient.report_given") == ["success"]
+    empty = browser.post("/audit/report", {"reference": wanted, "until": "2001-01-01"})
+    assert "Aucun accès dans cette période." in empty.get_data(as_text=True)
+
+
+def test_nobody_else_is_given_it_and_an_unknown_reference_is_not_found(house: Practice) -> None:
+    wanted = reference(house.browser("nadia"))
+    for username in ("claire", "thomas"):
+        assert house.browser(username).post("/audit/report", {"reference": wanted}).status_code == 403
+    assert house.browser("nadia").post("/audit/report", {"reference": "unknown"}).status_code == 404
+    assert house.browser("nadia").post("/audit/report", {}).status_code == 404
+    assert house.events("patient.report_given") == []
+
+
+def test_the_weekly_sheet_holds_a_head_that_the_log_still_extends(house: Practice) -> None:
+    browser = house.browser("nadia")
+    assert 'href="/audit/sheet"' in browser.client.get("/audit").get_data(as_text=True)
+    page = browser.client.get("/audit/sheet").get_data(as_text=True)
+    found = re.search(r"<pre>(.*?)</pre>", page, re.DOTALL)
+    assert found is not None
+    assert "<svg" in page
+    keys = offline.read_trust(browser.client.get("/audit/keys").get_data(as_text=True))
+    assert offline.open_checkpoint(html.unescape(found[1]), keys).size > 0
+    assert house.browser("claire").client.get("/audit/sheet").status_code == 403
+
+
+def test_the_verdict_names_the_witness_and_what_to_take_away(house: Practice) -> None:
+    browser = house.browser("nadia")
+    page = browser.client.get("/audit").get_data(as_text=True)
+    assert "Aucun témoin" in page
+    for path in ("/audit/verifier", "/audit/keys"):
+        assert f'href="{path}" download' in page
+    program = browser.client.get("/audit/verifier")
+    assert program.headers["Content-Disposition"] == 'attachment; filename="coffre_verify.py"'
+    compile(program.get_data(as_text=True), "coffre_verify.py", "exec")
