@@ -23,7 +23,7 @@ const modules = {
   viewer: () => import("./viewer.js"),
 };
 
-export function mount(root = document) {
+function mount(root) {
   for (const element of root.querySelectorAll("[data-module]")) {
     for (const name of element.dataset.module.split(" ")) {
       modules[name]?.().then((module) => module.default(element));
@@ -32,4 +32,6 @@ export function mount(root = document) {
 }
 
 import("./shortcuts.js");
-mount();
+// A module that brings in new parts of a page asks for theirs with this event: it need not know the others.
+document.addEventListener("coffre:mount", (event) => mount(event.detail));
+mount(document);

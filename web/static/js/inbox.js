@@ -1,8 +1,7 @@
 // The inbox by keyboard: the queue, the page and the form change in place, so that transfers go on underneath.
 
-import { mount } from "./coffre.js";
 import { Problem, ask } from "./http.js";
-import { dropped, transfers } from "./transfers.js";
+import { arrivals, transfers } from "./transfers.js";
 import { birthDate, made } from "./wording.js";
 
 // A page of this site as a document: parsed by the browser's own loader, scripts inert.
@@ -62,7 +61,7 @@ export default function inbox(tray) {
     for (const name of ["queue", "desk"]) part(name).replaceWith(found.querySelector(`[data-${name}]`));
     for (const [here, there] of [[".tabs", ".tabs"]]) document.querySelector(here)?.replaceWith(page.querySelector(there) ?? "");
     if (last && !tray.querySelector(".tray-last")) tray.querySelector(".tray-form")?.prepend(last);
-    mount(part("desk"));
+    document.dispatchEvent(new CustomEvent("coffre:mount", { detail: part("desk") }));
     ready();
   }
 
@@ -181,7 +180,7 @@ export default function inbox(tray) {
     says: tray.dataset,
     list,
     shape: tray.querySelector("template[data-row]"),
-    address: tray.dataset.deposit,
+    address: () => tray.dataset.deposit,
     ended: (job, answer, left) => {
       if (answer) setTimeout(() => job.row.remove(), 1200);
       const empty = !part("queue").children.length;
@@ -197,22 +196,9 @@ export default function inbox(tray) {
     if (response.ok && found) part("queue").replaceWith(found);
   }
 
-  const take_in = (files) => [...files].forEach(queue.add);
-  for (const input of [chooser, camera.querySelector("input")]) input.addEventListener("change", () => { take_in(input.files); input.value = ""; });
-  for (const name of ["dragenter", "dragover"]) {
-    document.addEventListener(name, (event) => {
-      if (![...event.dataTransfer.types].includes("Files")) return;
-      event.preventDefault();
-      drop.querySelector(".drop").dataset.over = "";
-    });
-  }
-  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) delete drop.querySelector(".drop").dataset.over; });
-  document.addEventListener("drop", async (event) => {
-    if (![...event.dataTransfer.types].includes("Files")) return;
-    event.preventDefault();
-    delete drop.querySelector(".drop").dataset.over;
-    take_in(await dropped(event.dataTransfer));
-  });
-  document.addEventListener("paste", (event) => { if (!typing(event.target)) take_in(event.clipboardData.files); });
+  const take_in = (files) => files.forEach(queue.add);
+  arrivals({ chooser, zone: drop.querySelector(".drop"), take: take_in });
+  const lens = camera.querySelector("input");
+  lens.addEventListener("change", () => { take_in([...lens.files]); lens.value = ""; });
   ready();
 }

@@ -5,7 +5,9 @@ import { fill, size } from "./wording.js";
 
 const AT_ONCE = 2;
 
-export function transfers({ says, list, shape, address, ended }) {
+// `address(job)` says where a file goes when its turn comes, `prepare(job)` keeps what the form said when it was added or
+// retried, `ended(job, answer, left)` hears of each end: `answer` is the record that was made, else `problem` stands in the job.
+export function transfers({ says, list, shape, address, prepare = () => {}, ended }) {
   const waiting = [];
   let active = 0;
 
@@ -25,6 +27,8 @@ export function transfers({ says, list, shape, address, ended }) {
   }
 
   function queue(job) {
+    prepare(job);
+    job.problem = null;
     state(job, "waiting", says.saysWaiting);
     job.bar.value = 0;
     job.retry.hidden = true;
@@ -60,7 +64,7 @@ export function transfers({ says, list, shape, address, ended }) {
     const request = new XMLHttpRequest();
     const began = performance.now();
     job.request = request;
-    request.open("POST", address);
+    request.open("POST", address(job));
     request.setRequestHeader("Accept", "application/json");
     request.setRequestHeader("X-CSRF-Token", csrf());
     request.setRequestHeader("Content-Type", "application/octet-stream");
@@ -80,8 +84,9 @@ export function transfers({ says, list, shape, address, ended }) {
   function finished(job, request) {
     let answer = {};
     try { answer = JSON.parse(request.responseText); } catch { /* a proxy's page: the status says enough */ }
-    if (request.status === 201) over(job, "done", says.saysDone, answer);
-    else if (request.status === 409) over(job, "present", says.saysPresent);
+    if (request.status === 201) { over(job, "done", answer.is_elsewhere ? says.saysElsewhere : says.saysDone, answer); return; }
+    job.problem = answer;
+    if (request.status === 409) over(job, "present", says.saysPresent); // trying again would change nothing
     else over(job, "failed", answer.title ? `${answer.title}. ${answer.detail}` : says.saysOffline);
   }
 
@@ -89,15 +94,15 @@ export function transfers({ says, list, shape, address, ended }) {
     active -= 1;
     end(job, name, note);
     document.dispatchEvent(new Event("coffre:activity"));
-    ended(job, answer, active + waiting.length);
     next();
+    ended(job, answer, active + waiting.length);
   }
 
   return { add };
 }
 
 // Everything that was dropped, folders opened all the way down.
-export async function dropped(transfer) {
+async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return [...transfer.files];
   const files = [];
@@ -112,4 +117,25 @@ export async function dropped(transfer) {
   }
   for (const entry of entries) await walk(entry);
   return files.sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true }));
+}
+
+// Files chosen with `chooser`, dropped anywhere on the page (`zone` shows where) or pasted go to `take`.
+export function arrivals({ chooser, zone, take }) {
+  const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+  chooser.addEventListener("change", () => { take([...chooser.files]); chooser.value = ""; });
+  for (const name of ["dragenter", "dragover"]) {
+    document.addEventListener(name, (event) => {
+      if (!holdsFiles(event)) return;
+      event.preventDefault();
+      zone.dataset.over = "";
+    });
+  }
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) delete zone.dataset.over; });
+  document.addEventListener("drop", async (event) => {
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    delete zone.dataset.over;
+    take(await dropped(event.dataTransfer));
+  });
+  document.addEventListener("paste", (event) => { if (!event.target.closest("input:not([type=hidden]), textarea, select")) take([...event.clipboardData.files]); });
 }
