@@ -194,6 +194,11 @@ class PersonColumns(TypedColumns):
     signed_in_at = _time_or_none()
     reviewed_at = _time_or_none()
     """When an owner last said that the account is still needed."""
+    warned_at = _time_or_none()
+    """When somebody was told that the account stands unused; a sign-in clears it."""
+    closed_at = _time_or_none()
+    removed_at = _time_or_none()
+    """When everything but the id and the sealed name was erased."""
 
 
 people = Table("people", metadata, PersonColumns)

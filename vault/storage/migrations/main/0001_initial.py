@@ -137,6 +137,9 @@ def upgrade() -> None:
         sa.Column("created_by", sa.String(length=32), nullable=True),
         sa.Column("signed_in_at", sa.BigInteger(), nullable=True),
         sa.Column("reviewed_at", sa.BigInteger(), nullable=True),
+        sa.Column("warned_at", sa.BigInteger(), nullable=True),
+        sa.Column("closed_at", sa.BigInteger(), nullable=True),
+        sa.Column("removed_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_people")),
         sa.UniqueConstraint("username_key", name=op.f("uq_people_username_key")),
     )
