@@ -51,6 +51,19 @@ class Sex(StrEnum):
     INDETERMINATE = "I"
 
 
+class IdentityStatus(StrEnum):
+    """How far an identity is proven (Référentiel national d'identitovigilance)."""
+
+    PROVISIONAL = "provisional"
+    """As told: "provisoire"."""
+    VALIDATED = "validated"
+    """An identity document was seen: "validée"."""
+    RETRIEVED = "retrieved"
+    """The national service (INSi) gave it, no document was seen: "récupérée"."""
+    QUALIFIED = "qualified"
+    """Both: "qualifiée". What is filed may go under the INS."""
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """Where a request comes from, as the log records it."""
@@ -88,10 +101,19 @@ class Identity:
     birth_name: str = field(repr=False)
     given_names: tuple[str, ...] = field(repr=False)
     birth_date: str = field(repr=False)
-    """ISO 8601 ``YYYY-MM-DD``; an uncertain day or month is 00."""
+    """ISO 8601 ``YYYY-MM-DD``; an uncertain day or month is 00. Where ``is_lunar``, as the papers say, in no calendar."""
     sex: Sex = field(repr=False)
     used_name: str | None = field(default=None, repr=False)
     ins: str | None = field(default=None, repr=False)
+    ins_oid: str | None = field(default=None, repr=False)
+    """Which register gave the matricule (``vault.records.identity.OIDS``)."""
+    birth_place: str | None = field(default=None, repr=False)
+    """INSEE code of the commune, or of the country for those born abroad (99…)."""
+    birth_place_label: str | None = field(default=None, repr=False)
+    """The place as it was typed."""
+    is_lunar: bool = field(default=False, repr=False)
+    """The birth date stands in no calendar (31/02, month 20): kept as the card shows it."""
+    status: IdentityStatus = IdentityStatus.PROVISIONAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +124,8 @@ class Patient:
     identity: Identity = field(repr=False)
     created_at: Micros = Micros(0)
     care_team: tuple[PersonId, ...] = ()
+    absorbed: tuple[Identity, ...] = field(default=(), repr=False)
+    """What the files are called that were merged into this one; from a search, only those by which it was found."""
 
 
 class Scan(StrEnum):

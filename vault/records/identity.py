@@ -1,4 +1,6 @@
-"""Owns what makes an identity well formed: names, uncertain dates, the NIR and its key. It must not know storage or search.
+"""Owns what makes an identity well formed: names, uncertain dates, the NIR and its key, what each status asks for.
+
+It must not know storage or search.
 
 NIR (numéro d'inscription au répertoire): 13 characters and a key of 2 digits, 97 − (n mod 97), where the Corsican departments
 2A and 2B count as 19 and 18 (INSEE). The INS matricule has the same shape (Référentiel INS, ANS).
@@ -8,10 +10,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
+from types import MappingProxyType
 
 from vault.errors import Invalid
-from vault.model import Identity
+from vault.model import Identity, IdentityStatus
 
 NAME_CHARACTERS = 100
 GIVEN_NAMES = 10
@@ -19,6 +24,23 @@ OLDEST_YEAR = 1880
 _NIR = re.compile(r"[1-478][0-9]{2}[0-9]{2}(?:[0-9]{2}|2[AB])[0-9]{6}(?:[0-9]{2})?", re.ASCII)
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})", re.ASCII)
 _CORSICA = {"2A": "19", "2B": "18"}
+_PLACE = re.compile(r"(?:[0-9]{2}|2[AB])[0-9]{3}", re.ASCII)
+OIDS: Mapping[str, str] = MappingProxyType(
+    {
+        "1.2.250.1.213.1.4.8": "INS-NIR",
+        "1.2.250.1.213.1.4.9": "INS-NIA",
+        "1.2.250.1.213.1.4.10": "INS-NIR test",
+        "1.2.250.1.213.1.4.11": "INS-NIR démonstration",
+    }
+)
+"""Which register a matricule comes from (Référentiel INS, ANS)."""
+STRICT = ("birth_name", "given_names", "birth_date", "is_lunar", "sex", "birth_place", "ins", "ins_oid")
+"""The traits that a status vouches for (RNIV, "traits stricts"); the used name and the place's label are the patient's word."""
+TRAITS = (*STRICT, "used_name", "birth_place_label", "status")
+PROVEN = frozenset({IdentityStatus.VALIDATED, IdentityStatus.QUALIFIED})
+"""An identity document was seen."""
+FROM_REGISTER = frozenset({IdentityStatus.RETRIEVED, IdentityStatus.QUALIFIED})
+"""The national service gave matricule and traits."""
 
 
 def nir_key(nir: str) -> int:
@@ -51,15 +73,18 @@ def masked_ins(ins: str) -> str:
     return f"{ins[0]} •• •• •• ••• {ins[10:13]}"
 
 
-def check_birth_date(text: str, today: date) -> str:
+def check_birth_date(text: str, today: date, *, is_lunar: bool = False) -> str:
     """An ISO 8601 birth date whose day, or day and month, may be 00 where they are not known.
 
-    Raises Invalid with reason ``shape``, ``impossible``, ``future`` or ``too_old``.
+    ``is_lunar``: the date is in no calendar, and that is how the papers have it: any day up to 31, any month.
+    Raises Invalid with reason ``shape``, ``impossible``, ``future``, ``too_old`` or ``not_lunar``.
     """
     match = _DATE.fullmatch(text)
     if match is None:
         raise Invalid("not a date", field="birth_date", reason="shape")
     year, month, day = (int(part) for part in match.groups())
+    if is_lunar:
+        return _check_lunar(text, today)
     if month == 0 and day != 0:
         raise Invalid("a day without its month", field="birth_date", reason="impossible")
     try:
@@ -73,9 +98,32 @@ def check_birth_date(text: str, today: date) -> str:
     return text
 
 
+def _check_lunar(text: str, today: date) -> str:
+    year, day = int(text[:4]), int(text[8:])
+    if not is_uncertain(text) or text.endswith("-00-00"):
+        raise Invalid("this date is in the calendar, or has no month", field="birth_date", reason="not_lunar")
+    if day > 31:
+        raise Invalid("no such day", field="birth_date", reason="impossible")
+    if not OLDEST_YEAR <= year <= today.year:
+        raise Invalid("a year that can't be", field="birth_date", reason="future" if year > today.year else "too_old")
+    return text
+
+
 def is_uncertain(birth_date: str) -> bool:
-    """Whether the day or the month of a checked birth date is not known."""
-    return birth_date.endswith("-00")
+    """Whether a checked birth date is not a day of the calendar: day or month unknown, or a lunar date."""
+    try:
+        date.fromisoformat(birth_date)
+    except ValueError:
+        return True
+    return False
+
+
+def interpreted(birth_date: str) -> str:
+    """The day that stands for an uncertain birth date elsewhere (RNIV): day unknown, the 1st; month too, 31 December."""
+    if not is_uncertain(birth_date):
+        return birth_date
+    year, month = birth_date[:4], birth_date[5:7]
+    return f"{year}-{month}-01" if 1 <= int(month) <= 12 else f"{year}-12-31"
 
 
 def clean_name(text: str, field: str) -> str:
@@ -93,15 +141,66 @@ def clean_name(text: str, field: str) -> str:
     return name
 
 
+def check_place(code: str) -> str:
+    """An INSEE code: 5 characters, Corsica 2A and 2B, 99 and the country for those born abroad. Raises Invalid (``shape``)."""
+    compact = code.strip().upper()
+    if not _PLACE.fullmatch(compact):
+        raise Invalid("not an INSEE code", field="birth_place", reason="shape")
+    return compact
+
+
+def _check_label(text: str) -> str:
+    label = " ".join(unicodedata.normalize("NFC", text).split())
+    if len(label) > NAME_CHARACTERS:
+        raise Invalid("a place is too long", field="birth_place_label", reason="too_long")
+    if not all(unicodedata.category(sign)[0] in "LMN" or sign in " '’-.·ʼ‘()/," for sign in label):
+        raise Invalid("a character that no place has", field="birth_place_label", reason="characters")
+    return label
+
+
+def check_status(identity: Identity) -> None:
+    """What each status asks of the traits (RNIV). Raises Invalid naming the field.
+
+    ``validated`` and ``qualified`` want the birth place; ``retrieved`` and ``qualified`` matricule and OID. A wrong key of the
+    matricule is a warning (``has_right_key``), and stops ``qualified`` only.
+    """
+    if identity.status in PROVEN and not identity.birth_place:
+        raise Invalid("this status wants a birth place", field="birth_place", reason="status_place")
+    if identity.status in FROM_REGISTER:
+        if not identity.ins:
+            raise Invalid("this status wants a matricule", field="ins", reason="status_ins")
+        if not identity.ins_oid:
+            raise Invalid("this status wants the matricule's OID", field="ins_oid", reason="status_oid")
+    if identity.status is IdentityStatus.QUALIFIED and has_right_key(identity.ins or "") is not True:
+        raise Invalid("a qualified identity wants the matricule's right key", field="ins", reason="status_key")
+
+
+def is_strictly_same(one: Identity, other: Identity) -> bool:
+    """Whether two identities agree in every trait that a status vouches for."""
+    return all(getattr(one, trait) == getattr(other, trait) for trait in STRICT)
+
+
+def changed(before: Identity, after: Identity) -> tuple[str, ...]:
+    """The names of the traits that differ, for the log; never their values."""
+    return tuple(trait for trait in TRAITS if getattr(before, trait) != getattr(after, trait))
+
+
 def checked(identity: Identity, today: date) -> Identity:
     """The same identity in its stored form. Raises Invalid naming the field."""
     if not identity.given_names or len(identity.given_names) > GIVEN_NAMES:
         raise Invalid("one to ten given names", field="given_names", reason="empty" if not identity.given_names else "too_many")
-    return Identity(
+    if identity.ins_oid and identity.ins_oid not in OIDS:
+        raise Invalid("no register of matricules has this OID", field="ins_oid", reason="unknown_value")
+    whole = replace(
+        identity,
         birth_name=clean_name(identity.birth_name, "birth_name"),
         given_names=tuple(clean_name(name, "given_names") for name in identity.given_names),
-        birth_date=check_birth_date(identity.birth_date, today),
-        sex=identity.sex,
+        birth_date=check_birth_date(identity.birth_date, today, is_lunar=identity.is_lunar),
         used_name=clean_name(identity.used_name, "used_name") if identity.used_name else None,
         ins=compact_ins(identity.ins) if identity.ins else None,
+        ins_oid=identity.ins_oid or None,
+        birth_place=check_place(identity.birth_place) if identity.birth_place else None,
+        birth_place_label=_check_label(identity.birth_place_label) or None if identity.birth_place_label else None,
     )
+    check_status(whole)
+    return whole

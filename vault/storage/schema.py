@@ -344,11 +344,53 @@ class PatientColumns(TypedColumns):
     scope = _id(nullable=False, unique=True)
     identity_sealed = _bytes()
     state = _word(16)
+    """``active``, or ``merged`` while the file is read through another one."""
     created_at = _time()
     created_by = _id("people.id", nullable=False)
+    merged_into = _id("patients.id", nullable=True)
+    """The file that was kept, at the end of every chain of merges; null where this one stands for itself."""
+    merged_since = _time_or_none()
+    """When this file became part of ``merged_into``."""
+    mac = Column(Integer, nullable=False, index=True)
+    """The number of the MAC key under which all of the patient's index values stand, so that a rotation finds its work."""
 
 
 patients = Table("patients", metadata, PatientColumns)
+_absorbed = patients.c.merged_into.is_not(None)
+Index(None, patients.c.merged_into, sqlite_where=_absorbed, postgresql_where=_absorbed)
+
+
+class MergeColumns(TypedColumns):
+    id = _key()
+    kept = _id("patients.id", nullable=False)
+    absorbed = _id("patients.id", nullable=False)
+    merged_at = _time()
+    merged_by = _id("people.id", nullable=False)
+    undone_at = _time_or_none()
+    undone_by = _id("people.id", nullable=True)
+
+
+merges = Table("merges", metadata, MergeColumns, Index(None, "kept"), Index(None, "absorbed"))
+
+
+class SuspectedDoubleColumns(TypedColumns):
+    one = _id("patients.id", nullable=False)
+    other = _id("patients.id", nullable=False)
+    """The greater of the two ids."""
+    found_at = _time()
+    dismissed_at = _time_or_none()
+    """When somebody said that they are two persons."""
+    dismissed_by = _id("people.id", nullable=True)
+
+
+suspected_doubles = Table(
+    "suspected_doubles",
+    metadata,
+    SuspectedDoubleColumns,
+    PrimaryKeyConstraint("one", "other"),
+    Index(None, "other"),
+    Index(None, "dismissed_at", "found_at"),
+)
 
 
 class PatientIndexColumns(TypedColumns):
@@ -466,6 +508,8 @@ class DocumentVersionColumns(TypedColumns):
     sealed_sha256 = _bytes()
     fingerprint = _bytes()
     """Keyed fingerprint of the plaintext: equal bytes are recognised, a guess can't be confirmed without the token."""
+    mac = Column(Integer, nullable=False, index=True)
+    """The number of the MAC key under which ``fingerprint`` stands."""
     deposited_at = _time()
     deposited_by = _id("people.id", nullable=False)
     channel = _word(16)

@@ -7,7 +7,7 @@ revision = "0001"
 down_revision = None
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # noqa: PLR0915  # one statement for each table and index
     op.create_table(
         "audit_checkpoints",
         sa.Column("size", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -234,9 +234,22 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("created_by", sa.String(length=32), nullable=False),
+        sa.Column("merged_into", sa.String(length=32), nullable=True),
+        sa.Column("merged_since", sa.BigInteger(), nullable=True),
+        sa.Column("mac", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["created_by"], ["people.id"], name=op.f("fk_patients_created_by")),
+        sa.ForeignKeyConstraint(["merged_into"], ["patients.id"], name=op.f("fk_patients_merged_into")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_patients")),
         sa.UniqueConstraint("scope", name=op.f("uq_patients_scope")),
+    )
+    op.create_index(op.f("ix_patients_mac"), "patients", ["mac"], unique=False)
+    op.create_index(
+        op.f("ix_patients_merged_into"),
+        "patients",
+        ["merged_into"],
+        unique=False,
+        sqlite_where=sa.text("merged_into IS NOT NULL"),
+        postgresql_where=sa.text("merged_into IS NOT NULL"),
     )
     op.create_table(
         "recovery_codes",
@@ -339,6 +352,23 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_grants_patient_person"), "grants", ["patient", "person"], unique=False)
     op.create_table(
+        "merges",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("kept", sa.String(length=32), nullable=False),
+        sa.Column("absorbed", sa.String(length=32), nullable=False),
+        sa.Column("merged_at", sa.BigInteger(), nullable=False),
+        sa.Column("merged_by", sa.String(length=32), nullable=False),
+        sa.Column("undone_at", sa.BigInteger(), nullable=True),
+        sa.Column("undone_by", sa.String(length=32), nullable=True),
+        sa.ForeignKeyConstraint(["absorbed"], ["patients.id"], name=op.f("fk_merges_absorbed")),
+        sa.ForeignKeyConstraint(["kept"], ["patients.id"], name=op.f("fk_merges_kept")),
+        sa.ForeignKeyConstraint(["merged_by"], ["people.id"], name=op.f("fk_merges_merged_by")),
+        sa.ForeignKeyConstraint(["undone_by"], ["people.id"], name=op.f("fk_merges_undone_by")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_merges")),
+    )
+    op.create_index(op.f("ix_merges_absorbed"), "merges", ["absorbed"], unique=False)
+    op.create_index(op.f("ix_merges_kept"), "merges", ["kept"], unique=False)
+    op.create_table(
         "objections",
         sa.Column("patient", sa.String(length=32), nullable=False),
         sa.Column("person", sa.String(length=32), nullable=False),
@@ -368,6 +398,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("patient", "person", name=op.f("pk_restrictions")),
     )
     op.create_table(
+        "suspected_doubles",
+        sa.Column("one", sa.String(length=32), nullable=False),
+        sa.Column("other", sa.String(length=32), nullable=False),
+        sa.Column("found_at", sa.BigInteger(), nullable=False),
+        sa.Column("dismissed_at", sa.BigInteger(), nullable=True),
+        sa.Column("dismissed_by", sa.String(length=32), nullable=True),
+        sa.ForeignKeyConstraint(["dismissed_by"], ["people.id"], name=op.f("fk_suspected_doubles_dismissed_by")),
+        sa.ForeignKeyConstraint(["one"], ["patients.id"], name=op.f("fk_suspected_doubles_one")),
+        sa.ForeignKeyConstraint(["other"], ["patients.id"], name=op.f("fk_suspected_doubles_other")),
+        sa.PrimaryKeyConstraint("one", "other", name=op.f("pk_suspected_doubles")),
+    )
+    op.create_index(
+        op.f("ix_suspected_doubles_dismissed_at_found_at"), "suspected_doubles", ["dismissed_at", "found_at"], unique=False
+    )
+    op.create_index(op.f("ix_suspected_doubles_other"), "suspected_doubles", ["other"], unique=False)
+    op.create_table(
         "document_versions",
         sa.Column("document", sa.String(length=32), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
@@ -379,6 +425,7 @@ def upgrade() -> None:
         sa.Column("sealed_size", sa.BigInteger(), nullable=False),
         sa.Column("sealed_sha256", sa.LargeBinary(), nullable=False),
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("mac", sa.Integer(), nullable=False),
         sa.Column("deposited_at", sa.BigInteger(), nullable=False),
         sa.Column("deposited_by", sa.String(length=32), nullable=False),
         sa.Column("channel", sa.String(length=16), nullable=False),
@@ -388,6 +435,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("blob", name=op.f("uq_document_versions_blob")),
     )
     op.create_index(op.f("ix_document_versions_fingerprint"), "document_versions", ["fingerprint"], unique=False)
+    op.create_index(op.f("ix_document_versions_mac"), "document_versions", ["mac"], unique=False)
     op.create_table(
         "tombstones",
         sa.Column("document", sa.String(length=32), nullable=False),
@@ -399,3 +447,4 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["patient"], ["patients.id"], name=op.f("fk_tombstones_patient")),
         sa.PrimaryKeyConstraint("patient", "document", "moved_at", name=op.f("pk_tombstones")),
     )
+    # ### end Alembic commands ###
