@@ -94,10 +94,8 @@ parts: softhsm
 screenshots: $(VENV)/dev.stamp parts ## the pictures of docs/screenshots, from a demo made for them
 	@$(BIN)/python -m tests.journeys.screenshots
 
-translations: $(VENV)/dev.stamp ## collect the texts and compile them
-	@$(BIN)/pybabel --quiet extract -F web/translations/babel.cfg -k _l -o web/translations/messages.pot --no-location --sort-output .
-	@$(BIN)/pybabel --quiet update -i web/translations/messages.pot -d web/translations --no-fuzzy-matching
-	@$(BIN)/pybabel --quiet compile -d web/translations
+translations: $(VENV)/dev.stamp ## collect the texts, set their typography, compile them, name what has no French yet
+	@$(BIN)/python -m web.translations
 
 lock: ## resolve the dependencies again (needs uv)
 	@command -v uv >/dev/null 2>&1 || { echo "make lock needs uv: $(BIN)/python -m pip install uv" >&2; exit 3; }

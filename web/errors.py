@@ -18,11 +18,14 @@ from flask_babel import lazy_gettext as _
 from werkzeug import exceptions as http
 
 from vault.errors import VaultError
+from web.forms import refused_field
 
 logger = logging.getLogger("coffre.web")
 
 PROBLEM = "application/problem+json"
-DISCLOSED = frozenset({"field", "reason", "limit_bytes", "retry_after_s", "document", "recognised", "size", "known", "act"})
+DISCLOSED = frozenset(
+    {"field", "reason", "limit_bytes", "retry_after_s", "document", "recognised", "size", "offset", "known", "act"}
+)
 """The only ``details`` that leave: facts that say nothing of anybody."""
 
 
@@ -250,11 +253,17 @@ def problem(code: str, answer: Answer, details: dict[str, Any]) -> dict[str, Any
         "type": f"/api/v1/errors/{code}",
         "title": str(answer.title),
         "status": answer.status.value,
-        "detail": str(answer.text),
+        "detail": explained(code, answer, details),
         "code": code,
         "incident": incident(),
         **details,
     }
+
+
+def explained(code: str, answer: Answer, details: dict[str, Any]) -> str:
+    """What is safe and what to do; where a field was refused, first which one and why."""
+    field = refused_field(str(details.get("field", "")), str(details.get("reason", ""))) if code == "invalid" else ""
+    return f"{field} {answer.text}".strip()
 
 
 def answer(code: str, details: dict[str, Any] | None = None) -> Response:
@@ -269,7 +278,9 @@ def answer(code: str, details: dict[str, Any] | None = None) -> Response:
         response = jsonify(problem(code, entry, shown))
         response.mimetype = PROBLEM
     else:
-        page = render_template("errors/error.html", answer=entry, code=code, incident=incident(), details=shown)
+        page = render_template(
+            "errors/error.html", answer=entry, text=explained(code, entry, shown), code=code, incident=incident(), details=shown
+        )
         response = current_app.make_response(page)
     response.status_code = entry.status
     wait = shown.get("retry_after_s", entry.retry_after_s)

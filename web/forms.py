@@ -29,6 +29,22 @@ REASONS: dict[str, LazyString] = {
 }
 """What a reason slug of the vault says to whoever typed."""
 
+FIELDS: dict[str, LazyString] = {
+    "patient": _("Patient"),
+    "type": _("Document type"),
+    "act_date": _("Date of the act"),
+    "file_name": _("File name"),
+    "reason": _("Reason"),
+}
+"""How a field of a document is called on screen, for refusals that are told away from it."""
+
+
+def refused_field(field: str, reason: str) -> str:
+    """Which field was refused and why, in one sentence; empty for one that has no name on screen."""
+    if field not in FIELDS:
+        return ""
+    return str(_("%(field)s: %(why)s", field=FIELDS[field], why=REASONS.get(reason, REASONS["shape"])))
+
 
 def field_errors(error: Invalid | PasswordRefused) -> dict[str, LazyString | str]:
     """The sentence to show beside the field that was refused."""

@@ -73,6 +73,21 @@ def test_a_bad_deposit_is_refused_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
+    ("query", "field", "begins"),
+    [
+        ("type=unknown", "type", "Type de document\u00a0: Choisissez"),
+        ("type=11502-2&act_date=2999-01-01", "act_date", "Date de l’acte\u00a0: Cette date est dans le futur"),
+        ("type=11502-2&act_date=2026-02-30", "act_date", "Date de l’acte\u00a0: Cette date n’existe pas"),
+    ],
+)
+def test_a_refusal_names_the_field_and_says_why(practice: Practice, query: str, field: str, begins: str) -> None:
+    answer = practice.program("claire").ask("POST", f"/documents?patient={practice.patient().id}&{query}", data=PDF)
+    assert answer.status_code == 422
+    assert answer.get_json()["field"] == field
+    assert answer.get_json()["detail"].startswith(begins)
+
+
+@pytest.mark.parametrize(
     "name", ["../../etc/passwd", "CON", "=cmd()|x.pdf", 'a"b.pdf', "\u202egnp.exe", "😀.pdf", " ", "..", "a;b.pdf"]
 )
 def test_an_odd_name_is_kept_or_refused_and_always_comes_back(practice: Practice, name: str) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint
 
 from vault.audit.events import REASON_CHARACTERS, Action
 from vault.model import DocumentId, Page, PatientId
-from web.api.documents import CLOSED, announced_digest, announced_name
+from web.api.bodies import RAW, REFUSALS, arrival
+from web.api.documents import CLOSED
 from web.api.operations import Reply, operation
 from web.api.records import document_json, documents_json
 from web.api.shapes import Shape, identifier, read_json, text
 from web.delivery import digest_header
 from web.routes import audited
 from web.session import actor, vault
-from web.uploads import raw_body
 
 corrections = Blueprint("corrections", __name__)
 
@@ -35,26 +35,12 @@ def versions(document: str) -> dict[str, Any]:
 @operation(
     "Replace a document by a corrected one: the raw body is sealed while it arrives, the old version stays",
     {201: Reply("The new version", "Document", headers=("Location", "Repr-Digest"))},
-    media="application/octet-stream",
-    headers=("Content-Disposition", "Repr-Digest"),
-    errors=(
-        "invalid", "already_present", "conflict", "digest_mismatch", "empty_document", "too_large", "unsupported_type",
-        "infected", "scanner_unavailable",
-        "incomplete_body", "storage_full", "busy", *CLOSED,
-    ),
-)  # fmt: skip
+    errors=("conflict", *REFUSALS, *CLOSED),
+    **RAW,
+)
 def replace(document: str) -> tuple[dict[str, Any], int, dict[str, str]]:
     """File the body of the request as the document's next version."""
-    body, declared = raw_body()
-    new = vault().documents.replace(
-        actor(),
-        DocumentId(document),
-        file_name=announced_name(),
-        body=body,
-        expected_sha256=announced_digest(),
-        declared_size=declared,
-        channel="browser" if request.headers.get("Sec-Fetch-Site") else "api",
-    )
+    new = vault().documents.replace(actor(), DocumentId(document), **arrival())
     headers = {"Location": f"/api/v1/documents/{new.id}", "Repr-Digest": digest_header(new.sha256)}
     return document_json(new), 201, headers
 

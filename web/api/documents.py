@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint
 from werkzeug import Response
-from werkzeug.http import parse_options_header
 
 from vault.audit.events import Action
-from vault.errors import Invalid
 from vault.model import DocumentId, PatientId
+from web.api.bodies import RAW, REFUSALS, arrival
 from web.api.operations import Reply, operation
 from web.api.records import document_json, documents_json
 from web.api.shapes import Shape, day, identifier, read_query, text, whole
@@ -21,7 +17,6 @@ from web.delivery import deliver, digest_header
 from web.documents import picture
 from web.routes import audited
 from web.session import actor, vault
-from web.uploads import raw_body
 
 documents = Blueprint("documents", __name__)
 
@@ -29,34 +24,6 @@ FILING = Shape("Filing", {"patient": identifier(), "type": text(40), "act_date":
 LISTING = Shape("Listing", {"patient": identifier(), "before": identifier().optional(), "limit": whole(1, 200).optional(200)})
 WIDTH = Shape("Width", {"width": whole(1, 4000).optional()})
 CLOSED = ("not_found", "forbidden", "keys_unavailable", "storage_unavailable", "log_unavailable", "tampered")
-FILE_NAME_CHARACTERS = 20_000
-SHA256 = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]*):")
-
-
-def announced_name() -> str:
-    """The name announced in Content-Disposition (RFC 6266), ``document`` where there is none. Raises Invalid."""
-    _, options = parse_options_header(request.headers.get("Content-Disposition"))
-    name = options.get("filename", "")
-    if len(name) > FILE_NAME_CHARACTERS:
-        raise Invalid("file name", field="file_name", reason="too_long")
-    return name
-
-
-def announced_digest() -> bytes | None:
-    """The SHA-256 of ``Repr-Digest`` or ``Content-Digest`` (RFC 9530); other algorithms are ignored. Raises Invalid."""
-    header = request.headers.get("Repr-Digest") or request.headers.get("Content-Digest")
-    match = SHA256.search(header or "")
-    if match is None:
-        if header and "sha-256" in header:
-            raise Invalid("digest", field="repr_digest", reason="shape")
-        return None
-    try:
-        found = base64.b64decode(match[1], validate=True)
-    except binascii.Error:
-        raise Invalid("digest", field="repr_digest", reason="shape") from None
-    if len(found) != 32:  # SHA-256
-        raise Invalid("digest", field="repr_digest", reason="wrong_length")
-    return found
 
 
 @documents.post("/documents")
@@ -65,29 +32,14 @@ def announced_digest() -> bytes | None:
     "File a document: the raw body is sealed while it arrives",
     {201: Reply("The document, durable and recorded", "Document", headers=("Location", "Repr-Digest"))},
     query=FILING,
-    media="application/octet-stream",
-    headers=("Content-Disposition", "Repr-Digest"),
-    errors=(
-        "invalid", "already_present", "digest_mismatch", "empty_document", "too_large", "unsupported_type",
-        "infected", "scanner_unavailable", "incomplete_body",
-        "storage_full", "busy", *CLOSED,
-    ),
-)  # fmt: skip
+    errors=(*REFUSALS, *CLOSED),
+    **RAW,
+)
 def file() -> tuple[dict[str, Any], int, dict[str, str]]:
     """File the body of the request with a patient."""
     given = read_query(FILING)
-    body, declared = raw_body()
-    document = vault().documents.store(
-        actor(),
-        PatientId(given["patient"]),
-        type=given["type"],
-        act_date=given["act_date"],
-        file_name=announced_name(),
-        body=body,
-        expected_sha256=announced_digest(),
-        declared_size=declared,
-        channel="browser" if request.headers.get("Sec-Fetch-Site") else "api",
-    )
+    patient = PatientId(given["patient"])
+    document = vault().documents.store(actor(), patient, type=given["type"], act_date=given["act_date"], **arrival())
     headers = {"Location": f"/api/v1/documents/{document.id}", "Repr-Digest": digest_header(document.sha256)}
     return document_json(document), 201, headers
 

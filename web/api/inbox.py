@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint
 
 from vault.audit.events import Action
 from vault.model import DocumentId, PatientId
-from web.api.documents import CLOSED, announced_digest, announced_name
+from web.api.bodies import RAW, REFUSALS, arrival
+from web.api.documents import CLOSED
 from web.api.operations import Reply, operation
 from web.api.records import document_json, draft_json, drafts_json
 from web.api.shapes import Shape, day, identifier, read_json, text
 from web.routes import audited
 from web.session import actor, vault
-from web.uploads import raw_body
 
 inbox = Blueprint("inbox", __name__)
 FILED = Shape("DraftFiling", {"patient": identifier(), "type": text(40), "act_date": day().optional()})
@@ -25,25 +25,12 @@ FILED = Shape("DraftFiling", {"patient": identifier(), "type": text(40), "act_da
 @operation(
     "Take a document into the inbox: the raw body is sealed while it arrives",
     {201: Reply("The draft, durable and recorded", "Draft", headers=("Location",))},
-    media="application/octet-stream",
-    headers=("Content-Disposition", "Repr-Digest"),
-    errors=(
-        "invalid", "already_present", "digest_mismatch", "empty_document", "too_large", "unsupported_type",
-        "infected", "scanner_unavailable", "incomplete_body",
-        "storage_full", "busy", *CLOSED,
-    ),
-)  # fmt: skip
+    errors=(*REFUSALS, *CLOSED),
+    **RAW,
+)
 def deposit() -> tuple[dict[str, Any], int, dict[str, str]]:
     """Seal the body of the request into the inbox."""
-    body, declared = raw_body()
-    draft = vault().inbox.deposit(
-        actor(),
-        file_name=announced_name(),
-        body=body,
-        expected_sha256=announced_digest(),
-        declared_size=declared,
-        channel="browser" if request.headers.get("Sec-Fetch-Site") else "api",
-    )
+    draft = vault().inbox.deposit(actor(), **arrival())
     return draft_json(draft), 201, {"Location": f"/api/v1/inbox/{draft.id}"}
 
 
