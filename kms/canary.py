@@ -1,6 +1,6 @@
 """Owns the known answers by which a key proves that it is the right one. It must not know how keys are found.
 
-MASTER: a wrapped known secret. MAC: the MAC of a known message. AUDIT: the public key.
+MASTER: a wrapped known secret. MAC: the MAC of a known message. AUDIT and AUDIT_ED: the public key.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -53,6 +54,9 @@ def check(key: KeyInUse, record: KeyRecord) -> None:
         case KeyUse.AUDIT:
             raw = session.cryptoki.sign(key.key, Mechanism(ck.CKM_ECDSA), known)
             is_right = verifies(record.canary, known, raw)
+        case KeyUse.AUDIT_ED:
+            raw = session.cryptoki.sign(key.key, Mechanism(ck.CKM_EDDSA), known)
+            is_right = verifies_text(record.canary, known, raw)
     if not is_right:
         raise WrongToken(f"{record.use} key {record.number} on the token is not the one that the registry knows")
 
@@ -69,6 +73,18 @@ def verifies(public_key: bytes, digest: bytes, raw: bytes) -> bool:
     signature = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
     try:
         key.verify(signature, digest, ECDSA(Prehashed(SHA256())))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def verifies_text(public_key: bytes, text: bytes, raw: bytes) -> bool:
+    """Whether ``raw`` is the Ed25519 signature of ``text`` under a SubjectPublicKeyInfo DER key."""
+    key = load_der_public_key(public_key)
+    if not isinstance(key, Ed25519PublicKey):
+        return False
+    try:
+        key.verify(raw, text)
     except InvalidSignature:
         return False
     return True

@@ -150,7 +150,7 @@ def renew(context: click.Context, use: str | None, as_json: bool) -> None:
         raise BadSettings("this is for a key process's host; for a vault that holds its own token: coffre keys rotate")
     life = _lifecycle(context)
     active = {record.use for record in life.records() if record.state is KeyState.ACTIVE}
-    wanted = [KeyUse(use)] if use else [each for each in KeyUse if each not in active]
+    wanted = [KeyUse(use)] if use else [each for each in life.offered() if each not in active]
     made = [life.rotate(each) for each in wanted]
     lines = [line(record, "active") for record in made]
     answer({"keys": [described(record) for record in made]}, lines or ["Every key is there already."], as_json=as_json)

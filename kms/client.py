@@ -12,12 +12,14 @@ from pathlib import Path
 from kms import errors
 from kms.caller import current_caller
 from kms.errors import Forked, KeysUnavailable, KmsError
-from kms.keys import Health, KeyUse, Purpose, Secret, Signature, WrappedKey
+from kms.keys import TEXT_BYTES, Health, KeyUse, Mark, Purpose, Secret, Signature, WrappedKey
 from kms.wire import BrokenFrame, Operation, Status, receive, send
 from kms.wrapped import LARGEST, SMALLEST, take_apart
 
 KEPT = 16
 """Idle connections kept open."""
+TOGETHER = 64
+"""How many messages one frame takes to be MACed: a name's tokens are short, and a frame has 64 KiB."""
 ERRORS: dict[str, type[KmsError]] = {
     kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, KmsError)
 }
@@ -66,9 +68,16 @@ class KeyClient:
                 done.append(error)
         return done
 
-    def mac(self, purpose: Purpose, message: bytes) -> bytes:
+    def mac(self, purpose: Purpose, message: bytes, *, number: int | None = None) -> bytes:
         """See KeyService.mac."""
-        return bytes(self._ask(Operation.MAC, purpose.encode(), message)[0])
+        return self.macs(purpose, [message], number=number)[0]
+
+    def macs(self, purpose: Purpose, messages: Sequence[bytes], *, number: int | None = None) -> list[bytes]:
+        """See KeyService.macs."""
+        key, made = b"" if number is None else str(number).encode(), list[bytes]()
+        for start in range(0, len(messages), TOGETHER):
+            made += map(bytes, self._ask(Operation.MAC, purpose.encode(), key, *messages[start : start + TOGETHER]))
+        return made
 
     def sign(self, digest: bytes) -> Signature:
         """See KeyService.sign."""
@@ -77,13 +86,34 @@ class KeyClient:
         number, raw = self._ask(Operation.SIGN, digest)
         return Signature(int(number), bytes(raw))
 
-    def public_key(self, number: int | None = None) -> bytes:
+    def sign_text(self, text: bytes) -> Signature | None:
+        """See KeyService.sign_text."""
+        if len(text) > TEXT_BYTES:
+            raise ValueError(f"a text to be signed has {TEXT_BYTES} bytes at most")
+        answer = self._ask(Operation.SIGN_TEXT, text)
+        return Signature(int(answer[0]), bytes(answer[1])) if answer else None
+
+    def public_key(self, number: int | None = None, use: KeyUse = KeyUse.AUDIT) -> bytes:
         """See KeyService.public_key."""
-        return bytes(self._ask(Operation.PUBLIC_KEY, b"" if number is None else str(number).encode())[0])
+        return bytes(self._ask(Operation.PUBLIC_KEY, b"" if number is None else str(number).encode(), use.encode())[0])
+
+    def mark(self) -> Mark | None:
+        """See KeyService.mark."""
+        answer = self._ask(Operation.MARK)
+        return Mark.unpacked(bytes(answer[0])) if answer else None
+
+    def raise_mark(self, mark: Mark) -> Mark | None:
+        """See KeyService.raise_mark."""
+        answer = self._ask(Operation.RAISE_MARK, mark.packed())
+        return Mark.unpacked(bytes(answer[0])) if answer else None
 
     def active(self, use: KeyUse) -> int:
         """See KeyService.active."""
         return int(self._ask(Operation.ACTIVE, use.encode())[0])
+
+    def versions(self, use: KeyUse) -> tuple[int, ...]:
+        """See KeyService.versions."""
+        return tuple(int(number) for number in self._ask(Operation.VERSIONS, use.encode()))
 
     def number_of(self, wrapped: WrappedKey) -> int:
         """See KeyService.number_of."""

@@ -242,13 +242,18 @@ class Cryptoki:
                 kind, 256, capabilities=NOTHING, mechanism=_mechanism(mechanism), template=_typed(template)
             )
 
-    def generate_key_pair(self, session: OpenSession, public: Template, private: Template) -> tuple[KeyObject, KeyObject]:
-        """An EC key pair on the curve of ``public``: public key, private key."""
+    def generate_key_pair(
+        self, session: OpenSession, mechanism: int, public: Template, private: Template
+    ) -> tuple[KeyObject, KeyObject]:
+        """A key pair on the curve of ``public``: public key, private key."""
         curve = {pkcs11.Attribute.EC_PARAMS: public[ck.CKA_EC_PARAMS]}
         with _errors_of("C_GenerateKeyPair"):
-            domain = session.create_domain_parameters(KeyType.EC, curve, local=True)
+            domain = session.create_domain_parameters(KeyType(int(public[ck.CKA_KEY_TYPE])), curve, local=True)
             pair: tuple[KeyObject, KeyObject] = domain.generate_keypair(
-                capabilities=NOTHING, public_template=_typed(public), private_template=_typed(private)
+                mechanism=_mechanism(mechanism),
+                capabilities=NOTHING,
+                public_template=_typed(public),
+                private_template=_typed(private),
             )
             return pair
 

@@ -1,4 +1,5 @@
-"""Owns the key process's own log: one chained line for each unwrap, written before the secret leaves.
+"""Owns the key process's own log: one chained line for each unwrap, written before the secret leaves, and for each new
+generation of the high-water mark.
 
 It must not know the access log.
 
@@ -40,7 +41,7 @@ class Entry:
     peer: int
     """The asking process's user id, from the kernel."""
     what: str
-    """SHA-256 of the wrapped key asked for, hexadecimal."""
+    """SHA-256 of the wrapped key asked for, hexadecimal; of a mark, the one before and the new one (generation/size)."""
     outcome: str
     """``done``, or an error's code."""
     end: int

@@ -1,4 +1,4 @@
-"""Owns the words of this room: wrapped keys, purposes, key records, and the KeyService that everyone calls.
+"""Owns the words of this room: wrapped keys, purposes, key records, marks, and the KeyService that everyone calls.
 
 It must not know PKCS#11, nor what a wrapped secret protects.
 """
@@ -13,6 +13,9 @@ from typing import NewType, Protocol, Self
 
 from kms.errors import KmsError
 
+TEXT_BYTES = 4096
+"""The longest text that ``sign_text`` takes: a checkpoint is a tenth of it."""
+
 WrappedKey = NewType("WrappedKey", bytes)
 """One secret under a master key.
 
@@ -26,6 +29,14 @@ class KeyUse(StrEnum):
     MASTER = "kek"
     MAC = "mac"
     AUDIT = "audit"
+    """Signs with ECDSA over P-256."""
+    AUDIT_ED = "audit-ed"
+    """Signs with Ed25519; only where the token offers it."""
+
+    @property
+    def is_signing(self) -> bool:
+        """Whether it is a key pair."""
+        return self in {KeyUse.AUDIT, KeyUse.AUDIT_ED}
 
 
 class KeyState(StrEnum):
@@ -42,8 +53,6 @@ class Purpose(StrEnum):
 
     SEARCH = "search"
     FINGERPRINT = "fingerprint"
-    ACCOUNT = "account"
-    LOG = "log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,7 @@ class KeyRecord:
     key_id: bytes
     """CKA_ID, 16 random bytes."""
     canary: bytes
-    """MASTER: a WrappedKey of a known secret. MAC: the MAC of a known message. AUDIT: the public key, SPKI DER."""
+    """MASTER: a WrappedKey of a known secret. MAC: the MAC of a known message. AUDIT, AUDIT_ED: the public key, SPKI DER."""
     created_at: int
     """Seconds since the epoch, UTC."""
     wraps: int = 0
@@ -116,12 +125,40 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """An ECDSA P-256 signature (FIPS 186-5) made in the token."""
+    """A signature made in the token: ECDSA over P-256 (FIPS 186-5) or Ed25519 (RFC 8032)."""
 
     number: int
     """Which version of the audit key signed."""
     raw: bytes
-    """r ‖ s, 64 bytes (IEEE P1363)."""
+    """r ‖ s (IEEE P1363) or R ‖ S, 64 bytes both."""
+
+
+MARK_BYTES = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A high-water mark: (generation, size) only ever rises, and ``value`` goes with it."""
+
+    generation: int
+    size: int
+    value: bytes
+    """32 bytes."""
+
+    def packed(self) -> bytes:
+        """As the token keeps it: generation and size as 8 bytes each, big-endian, then the value."""
+        return self.generation.to_bytes(8) + self.size.to_bytes(8) + self.value
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Self:
+        """The mark again. Raises ValueError."""
+        if len(data) != MARK_BYTES:
+            raise ValueError("not a mark")
+        return cls(int.from_bytes(data[:8]), int.from_bytes(data[8:16]), data[16:])
+
+    def is_above(self, other: Mark) -> bool:
+        """Whether this one may take the place of ``other``."""
+        return (self.generation, self.size) > (other.generation, other.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,20 +192,38 @@ class KeyService(Protocol):
         An item that can't be rewrapped for good gives its error in its place; a retryable error is raised for the whole call.
         """
 
-    def mac(self, purpose: Purpose, message: bytes) -> bytes:
-        """HMAC-SHA-256 (RFC 2104) in the token under the active MAC key, 32 bytes."""
+    def mac(self, purpose: Purpose, message: bytes, *, number: int | None = None) -> bytes:
+        """HMAC-SHA-256 (RFC 2104) in the token, 32 bytes, under version ``number`` of the MAC key (default: the active one)."""
+
+    def macs(self, purpose: Purpose, messages: Sequence[bytes], *, number: int | None = None) -> list[bytes]:
+        """``mac`` of many messages at once, in order, all under one version."""
 
     def sign(self, digest: bytes) -> Signature:
         """Sign a 32-byte SHA-256 digest with the active audit key."""
 
-    def public_key(self, number: int | None = None) -> bytes:
-        """SubjectPublicKeyInfo DER of an audit key version (default: the active one)."""
+    def sign_text(self, text: bytes) -> Signature | None:
+        """Sign up to TEXT_BYTES with the active Ed25519 audit key; None where there is none."""
+
+    def public_key(self, number: int | None = None, use: KeyUse = KeyUse.AUDIT) -> bytes:
+        """SubjectPublicKeyInfo DER of an audit key version (default: the active one). Raises KeyMissing."""
 
     def active(self, use: KeyUse) -> int:
         """The number of the active version of a use."""
 
+    def versions(self, use: KeyUse) -> tuple[int, ...]:
+        """The versions of a use that may still be asked, the active one first, then from the newest."""
+
     def number_of(self, wrapped: WrappedKey) -> int:
         """The master key version under which ``wrapped`` stands, read without the token."""
+
+    def mark(self) -> Mark | None:
+        """The high-water mark that the token keeps; None where it keeps none."""
+
+    def raise_mark(self, mark: Mark) -> Mark | None:
+        """Put ``mark`` into the token unless an equal or a higher one stands there. Nothing lowers it.
+
+        Gives the mark that stands now; None where the token can't keep one.
+        """
 
     def random(self, count: int) -> bytes:
         """``count`` random bytes for keys: the token's generator XOR the kernel's."""

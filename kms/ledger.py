@@ -61,6 +61,13 @@ class Ledger:
             raise KeyMissing(f"no {use} key is active; make the first keys with: coffre init")
         return record
 
+    def versions(self, use: KeyUse) -> tuple[int, ...]:
+        """The versions that may be asked, the active one first. Raises KeyMissing where none is active."""
+        active = self.active(use).number
+        open_still = [record for record in self._records.values() if record.state is KeyState.DECRYPT_ONLY]
+        others = sorted((record.number for record in open_still if record.use is use), reverse=True)
+        return (active, *others)
+
     def record(self, use: KeyUse, number: int) -> KeyRecord:
         """One version, to open what it closed. Raises KeyMissing where the registry has never heard of it, KeyDestroyed."""
         record = self._records.get((use, number))

@@ -16,7 +16,7 @@ from kms import constants as ck
 from kms.cryptoki import CryptokiError
 from kms.errors import BadSettings, KeyMissing, KeysUnavailable, WrongToken
 from kms.keys import KeyRecord, KeyState, KeyUse, Registry
-from kms.objects import destroy, find, generate, label_of, weaknesses
+from kms.objects import destroy, find, generate, is_offered, label_of, weaknesses
 from kms.sessions import KeyNotFound, Session
 from kms.settings import KmsSettings
 from kms.suites import KeyInUse
@@ -94,11 +94,17 @@ class Lifecycle:
         For a move to an empty token: the keys of the old one stay in the registry, to open only. Safe to repeat.
         """
         active = []
-        for use in KeyUse:
+        for use in self.offered():
             known = [record for record in self._registry.records() if record.use is use and record.state is KeyState.ACTIVE]
             newest = max(known, key=lambda record: record.number, default=None)
             active.append(self.rotate(use) if newest is None or self.check(newest) else newest)
         return active
+
+    def offered(self) -> list[KeyUse]:
+        """Every use but those that this token has no mechanism for and that a vault can do without."""
+        profile = self.keys.pool.profile
+        has_edwards = self._run(lambda session: is_offered(session, profile, KeyUse.AUDIT_ED))
+        return [use for use in KeyUse if use is not KeyUse.AUDIT_ED or has_edwards]
 
     def destroy(self, record: KeyRecord) -> KeyRecord:
         """End a version for good, in token and registry. Whoever calls has made sure that nothing stands under it."""
@@ -144,7 +150,7 @@ class Lifecycle:
         profile = self.keys.pool.profile
         destroy(session, self._prefix, record)  # half made and never used: its public half may be missing
         public_key = generate(session, profile, self._prefix, record)
-        if record.use is KeyUse.AUDIT:
+        if record.use.is_signing:
             return public_key
         handle = find(session, self._prefix, record)
         return canary.make(KeyInUse(session, handle, profile, record.number), record.use, self.keys.entropy)
@@ -169,13 +175,16 @@ class Lifecycle:
 
 
 def create_first_keys(settings: KmsSettings, registry: Registry) -> None:
-    """The first master, MAC and audit keys of a vault, made in the token and active. Safe to repeat: keeps what is there."""
+    """The first keys of a vault (Ed25519 where the token offers it), made in the token and active.
+
+    Safe to repeat: keeps what is there.
+    """
     if settings.socket is not None:
         return  # made on the key process's host: coffre keys renew
     keys = TokenKeys(settings, registry)
     try:
         life = Lifecycle(keys, registry)
-        for use in KeyUse:
+        for use in life.offered():
             if not any(record.use is use and record.state is KeyState.ACTIVE for record in registry.records()):
                 life.activate(life.create(use))
     finally:

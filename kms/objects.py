@@ -20,6 +20,10 @@ P256 = bytes.fromhex("06082a8648ce3d030107")
 """The named curve secp256r1, DER."""
 SPKI_PREFIX = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")
 """SubjectPublicKeyInfo of a P-256 key up to its 65-byte uncompressed point (RFC 5480)."""
+ED25519 = bytes.fromhex("06032b6570")
+"""The OID id-Ed25519, DER (RFC 8410)."""
+ED_SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
+"""SubjectPublicKeyInfo of an Ed25519 key up to its 32 bytes (RFC 8410)."""
 
 KEPT_INSIDE: Template = {
     ck.CKA_TOKEN: True,
@@ -60,21 +64,23 @@ def _secret_template(profile: Profile, use: KeyUse, label: str, key_id: bytes) -
 
 
 def generate(session: Session, profile: Profile, prefix: str, record: KeyRecord) -> bytes:
-    """Make one key version in the token. Gives the public key (SubjectPublicKeyInfo DER) for AUDIT, nothing for the others.
+    """Make one key version in the token. Gives the public key (SubjectPublicKeyInfo DER) of a pair, nothing for the others.
 
     Raises BadSettings where the token lacks a mechanism; nothing is made instead.
     """
     require_mechanisms(session, profile, record.use)
     label = label_of(prefix, record.use, record.number)
-    if record.use is KeyUse.AUDIT:
-        return _generate_audit(session, label, record.key_id)
+    if record.use.is_signing:
+        return _generate_pair(session, record.use, label, record.key_id)
     mechanism = ck.CKM_GENERIC_SECRET_KEY_GEN if record.use is KeyUse.MAC else ck.CKM_AES_KEY_GEN
     session.cryptoki.generate_key(session.open, mechanism, _secret_template(profile, record.use, label, record.key_id))
     return b""
 
 
-def _generate_audit(session: Session, label: str, key_id: bytes) -> bytes:
-    both: Template = {ck.CKA_KEY_TYPE: ck.CKK_EC, ck.CKA_LABEL: label, ck.CKA_ID: key_id}
+def _generate_pair(session: Session, use: KeyUse, label: str, key_id: bytes) -> bytes:
+    is_edwards = use is KeyUse.AUDIT_ED
+    kind = ck.CKK_EC_EDWARDS if is_edwards else ck.CKK_EC
+    both: Template = {ck.CKA_KEY_TYPE: kind, ck.CKA_LABEL: label, ck.CKA_ID: key_id}
     public: Template = {
         ck.CKA_CLASS: ck.CKO_PUBLIC_KEY,
         **both,
@@ -84,7 +90,7 @@ def _generate_audit(session: Session, label: str, key_id: bytes) -> bytes:
         ck.CKA_VERIFY: True,
         ck.CKA_ENCRYPT: False,
         ck.CKA_WRAP: False,
-        ck.CKA_EC_PARAMS: P256,
+        ck.CKA_EC_PARAMS: ED25519 if is_edwards else P256,
     }
     private: Template = {
         ck.CKA_CLASS: ck.CKO_PRIVATE_KEY,
@@ -95,9 +101,11 @@ def _generate_audit(session: Session, label: str, key_id: bytes) -> bytes:
         ck.CKA_UNWRAP: False,
         ck.CKA_DERIVE: False,
     }
-    public_key, _ = session.cryptoki.generate_key_pair(session.open, public, private)
+    mechanism = ck.CKM_EC_EDWARDS_KEY_PAIR_GEN if is_edwards else ck.CKM_EC_KEY_PAIR_GEN
+    public_key, _ = session.cryptoki.generate_key_pair(session.open, mechanism, public, private)
     point: bytes = session.cryptoki.attribute(public_key, ck.CKA_EC_POINT)
-    return SPKI_PREFIX + point[-65:]  # DER OCTET STRING by the standard, bare on some tokens: the point is the last 65 bytes
+    # DER OCTET STRING by the standard, bare on some tokens: the point is what comes last.
+    return ED_SPKI_PREFIX + point[-32:] if is_edwards else SPKI_PREFIX + point[-65:]
 
 
 def find(session: Session, prefix: str, record: KeyRecord) -> KeyObject:
@@ -105,7 +113,7 @@ def find(session: Session, prefix: str, record: KeyRecord) -> KeyObject:
 
     Raises KeyNotFound (an empty search: maybe a lost token), KeyMissing where there are several.
     """
-    kind = ck.CKO_PRIVATE_KEY if record.use is KeyUse.AUDIT else ck.CKO_SECRET_KEY
+    kind = ck.CKO_PRIVATE_KEY if record.use.is_signing else ck.CKO_SECRET_KEY
     label = label_of(prefix, record.use, record.number)
     found = session.cryptoki.find(session.open, {ck.CKA_CLASS: kind, ck.CKA_LABEL: label, ck.CKA_ID: record.key_id})
     if not found:
@@ -151,14 +159,27 @@ def weaknesses(session: Session, profile: Profile, use: KeyUse, key: KeyObject) 
     ]
 
 
+def _needs(profile: Profile, use: KeyUse) -> tuple[tuple[int, str], ...]:
+    """The mechanisms behind a use, and what they are called."""
+    match use:
+        case KeyUse.MASTER:
+            return (ck.CKM_AES_KEY_GEN, "AES key generation"), (profile.mechanism, f"mechanism 0x{profile.mechanism:x}")
+        case KeyUse.MAC:
+            return (ck.CKM_GENERIC_SECRET_KEY_GEN, "generic secret generation"), (ck.CKM_SHA256_HMAC, "HMAC-SHA-256")
+        case KeyUse.AUDIT:
+            return (ck.CKM_EC_KEY_PAIR_GEN, "EC key generation"), (ck.CKM_ECDSA, "ECDSA")
+        case KeyUse.AUDIT_ED:
+            return (ck.CKM_EC_EDWARDS_KEY_PAIR_GEN, "Edwards key generation"), (ck.CKM_EDDSA, "EdDSA")
+
+
+def is_offered(session: Session, profile: Profile, use: KeyUse) -> bool:
+    """Whether the token has every mechanism that ``use`` needs."""
+    return all(session.cryptoki.has_mechanism(session.token, mechanism) for mechanism, _ in _needs(profile, use))
+
+
 def require_mechanisms(session: Session, profile: Profile, use: KeyUse) -> None:
     """Raises BadSettings where the token lacks what ``use`` needs."""
-    needs = {
-        KeyUse.MASTER: ((ck.CKM_AES_KEY_GEN, "AES key generation"), (profile.mechanism, f"mechanism 0x{profile.mechanism:x}")),
-        KeyUse.MAC: ((ck.CKM_GENERIC_SECRET_KEY_GEN, "generic secret generation"), (ck.CKM_SHA256_HMAC, "HMAC-SHA-256")),
-        KeyUse.AUDIT: ((ck.CKM_EC_KEY_PAIR_GEN, "EC key generation"), (ck.CKM_ECDSA, "ECDSA")),
-    }[use]
-    for mechanism, name in needs:
+    for mechanism, name in _needs(profile, use):
         if not session.cryptoki.has_mechanism(session.token, mechanism):
             raise BadSettings(
                 f"the token {session.token.label!r} has no {name}, which profile {profile.name!r} needs; "

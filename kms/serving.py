@@ -20,7 +20,7 @@ from pathlib import Path
 from kms.budget import Budget
 from kms.errors import BadSettings, BudgetExceeded, KmsError
 from kms.journal import Journal
-from kms.keys import KeyService, KeyUse, Purpose, WrappedKey
+from kms.keys import KeyService, KeyUse, Mark, Purpose, WrappedKey
 from kms.wire import BrokenFrame, Operation, Status, receive, send
 
 CONNECTIONS = 64
@@ -144,14 +144,35 @@ class KeyServer:
             case Operation.REWRAP:
                 results = [keys.rewrap(WrappedKey(bytes(fields[0])), context=bytes(fields[1]))]
             case Operation.MAC:
-                results = [keys.mac(Purpose(fields[0].decode("ascii")), bytes(fields[1]))]
+                messages = [bytes(message) for message in fields[2:]]
+                number = int(fields[1]) if fields[1] else None
+                results = keys.macs(Purpose(fields[0].decode("ascii")), messages, number=number)
+            case _:
+                results = self._attest(operation, caller, peer, fields)
+        return results
+
+    def _attest(self, operation: Operation, caller: str, peer: _Peer, fields: Fields) -> Sequence[bytes | bytearray]:
+        """What leaves no secret with the asker: signatures, marks, facts."""
+        keys = self._keys
+        results: Sequence[bytes | bytearray] = []
+        match operation:
             case Operation.SIGN:
                 signature = keys.sign(bytes(fields[0]))
                 results = [str(signature.number).encode(), signature.raw]
             case Operation.PUBLIC_KEY:
-                results = [keys.public_key(int(fields[0]) if fields[0] else None)]
+                results = [keys.public_key(int(fields[0]) if fields[0] else None, KeyUse(fields[1].decode("ascii")))]
+            case Operation.SIGN_TEXT:
+                text = keys.sign_text(bytes(fields[0]))
+                results = [] if text is None else [str(text.number).encode(), text.raw]
+            case Operation.MARK:
+                standing = keys.mark()
+                results = [] if standing is None else [standing.packed()]
+            case Operation.RAISE_MARK:
+                results = self._raise_mark(caller, peer, Mark.unpacked(bytes(fields[0])))
             case Operation.ACTIVE:
                 results = [str(keys.active(KeyUse(fields[0].decode("ascii")))).encode()]
+            case Operation.VERSIONS:
+                results = [str(number).encode() for number in keys.versions(KeyUse(fields[0].decode("ascii")))]
             case Operation.RANDOM:
                 results = [keys.random(min(int(fields[0]), 4096))]
             case Operation.HEALTH:
@@ -159,6 +180,15 @@ class KeyServer:
                 facts = [part.encode() for name, value in health.facts.items() for part in (name, str(value))]
                 results = [b"\x01" if health.ok else b"", health.detail.encode(), (health.code or "").encode(), *facts]
         return results
+
+    def _raise_mark(self, caller: str, peer: _Peer, mark: Mark) -> list[bytes]:
+        """A new generation forgives a log that went back: that is in this process's own log, whatever the vault's says."""
+        before = self._keys.mark()
+        if before is not None and mark.generation > before.generation:
+            what = f"{before.generation}/{before.size}->{mark.generation}/{mark.size}"
+            self._journal.record("mark", caller, peer.uid, what, "done")
+        standing = self._keys.raise_mark(mark)
+        return [] if standing is None else [standing.packed()]
 
     def _unwrap(self, caller: str, peer: _Peer, wrapped: WrappedKey, context: bytes) -> bytearray:
         """The line is in the log before the secret leaves; so is a refusal."""

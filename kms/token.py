@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from kms import canary
+from kms import canary, marks
 from kms import constants as ck
 from kms.cryptoki import CryptokiError, Mechanism
 from kms.errors import KeyMissing, KeysUnavailable, KmsError, UnwrapRejected, WrongToken
-from kms.keys import Health, KeyRecord, KeyUse, Purpose, Registry, Secret, Signature, WrappedKey
+from kms.keys import TEXT_BYTES, Health, KeyRecord, KeyUse, Mark, Purpose, Registry, Secret, Signature, WrappedKey
 from kms.ledger import WRAP_ALARM, Ledger
 from kms.objects import find
 from kms.sessions import KeyNotFound, Pool, Session
@@ -69,6 +69,7 @@ class TokenKeys:
         self.ledger = Ledger(registry)
         self.pool = Pool(settings)
         self._suspected: dict[tuple[KeyUse, int], int] = {}
+        self._keeps_marks = True
         self._missing: dict[tuple[KeyUse, int], float] = {}
 
     # --- KeyService ---
@@ -135,11 +136,19 @@ class TokenKeys:
         parts = take_apart(wrapped)
         return parts.number == self.active(KeyUse.MASTER) and parts.suite is self.pool.profile.suite
 
-    def mac(self, purpose: Purpose, message: bytes) -> bytes:
+    def mac(self, purpose: Purpose, message: bytes, *, number: int | None = None) -> bytes:
         """See KeyService.mac."""
-        data, mechanism = mac_input(purpose, message), Mechanism(ck.CKM_SHA256_HMAC)
-        record = self.ledger.active(KeyUse.MAC)
-        return self._with_key(record, lambda key: _sign(key, mechanism, data))
+        return self.macs(purpose, [message], number=number)[0]
+
+    def macs(self, purpose: Purpose, messages: Sequence[bytes], *, number: int | None = None) -> list[bytes]:
+        """See KeyService.macs. Many in one call on a lane, so that the hand-over is paid once."""
+        record = self.ledger.active(KeyUse.MAC) if number is None else self.ledger.record(KeyUse.MAC, number)
+        data, mechanism = [mac_input(purpose, message) for message in messages], Mechanism(ck.CKM_SHA256_HMAC)
+        made = list[bytes]()
+        for start in range(0, len(data), TOGETHER):
+            some = data[start : start + TOGETHER]
+            made += self._with_key(record, lambda key, some=some: [_sign(key, mechanism, each) for each in some])  # type: ignore[misc]  # bound now
+        return made
 
     def sign(self, digest: bytes) -> Signature:
         """See KeyService.sign. Raises ValueError where the digest has not 32 bytes."""
@@ -149,18 +158,54 @@ class TokenKeys:
         raw = self._with_key(record, lambda key: _sign(key, mechanism, digest))
         return Signature(record.number, raw)
 
-    def public_key(self, number: int | None = None) -> bytes:
+    def sign_text(self, text: bytes) -> Signature | None:
+        """See KeyService.sign_text. Raises ValueError for a text that is too long."""
+        if len(text) > TEXT_BYTES:
+            raise ValueError(f"a text to be signed has {TEXT_BYTES} bytes at most")
+        try:
+            record = self.ledger.active(KeyUse.AUDIT_ED)
+        except KeyMissing:
+            return None
+        mechanism = Mechanism(ck.CKM_EDDSA)
+        return Signature(record.number, self._with_key(record, lambda key: _sign(key, mechanism, text)))
+
+    def public_key(self, number: int | None = None, use: KeyUse = KeyUse.AUDIT) -> bytes:
         """See KeyService.public_key; read from the registry, without the token."""
         if number is None:
-            return self.ledger.active(KeyUse.AUDIT).canary
+            return self.ledger.active(use).canary
         for record in self.ledger.records():
-            if record.use is KeyUse.AUDIT and record.number == number:
+            if record.use is use and record.number == number:
                 return record.canary
-        raise KeyMissing(f"the registry has no audit key {number}")
+        raise KeyMissing(f"the registry has no {use} key {number}")
+
+    def mark(self) -> Mark | None:
+        """See KeyService.mark. The audit key sings first: on a lost token every search comes back empty, without an error."""
+        record = self.ledger.active(KeyUse.AUDIT)
+
+        def work(key: KeyInUse) -> Mark | None:
+            canary.check(key, record)
+            return marks.highest(key.session, self.prefix)
+
+        return self._with_key(record, work)
+
+    def raise_mark(self, mark: Mark) -> Mark | None:
+        """See KeyService.raise_mark. A token that refused once is not asked again by this process."""
+        if self._keeps_marks:
+            try:
+                return self.pool.run(lambda session: marks.put(session, self.prefix, mark), writable=True)
+            except CryptokiError as error:
+                if error.rv not in ck.CANNOT_STORE:
+                    raise KeysUnavailable(f"the token does not do its work ({error})") from error
+                self._keeps_marks = False
+        return None
 
     def active(self, use: KeyUse) -> int:
         """See KeyService.active."""
         return self.ledger.active(use).number
+
+    def versions(self, use: KeyUse) -> tuple[int, ...]:
+        """See KeyService.versions."""
+        return self.ledger.versions(use)
 
     def number_of(self, wrapped: WrappedKey) -> int:
         """See KeyService.number_of."""

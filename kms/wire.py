@@ -28,6 +28,11 @@ class Operation(IntEnum):
     ACTIVE = 7
     RANDOM = 8
     HEALTH = 9
+    VERSIONS = 10
+    SIGN_TEXT = 11
+    MARK = 12
+    RAISE_MARK = 13
+    """Answered with the mark that stands: a lower one never takes its place."""
 
 
 class Status(IntEnum):

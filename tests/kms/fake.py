@@ -10,13 +10,14 @@ from dataclasses import replace
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from kms.constants import CKM_AES_GCM
 from kms.errors import KeyDestroyed, KeyMissing, KeysUnavailable, KmsError, UnwrapRejected
-from kms.keys import Health, KeyRecord, KeyState, KeyUse, Purpose, Secret, Signature, WrappedKey
+from kms.keys import TEXT_BYTES, Health, KeyRecord, KeyState, KeyUse, Mark, Purpose, Secret, Signature, WrappedKey
 from kms.token import mac_input
 from kms.wrapped import LARGEST, SMALLEST, Parts, Suite, join, take_apart
 
@@ -54,6 +55,10 @@ class FakeKeyService:
         self._masters = {1: os.urandom(32)}
         self._macs = {1: os.urandom(32)}
         self._audits = {1: ec.generate_private_key(ec.SECP256R1())}
+        self._edwards = {1: Ed25519PrivateKey.generate()}
+        self._mark: Mark | None = None
+        self.keeps_marks = True
+        """False for a token that stores no data objects."""
         self._destroyed: set[int] = set()
         self._lock = threading.Lock()
         self._countdown = 0
@@ -85,7 +90,13 @@ class FakeKeyService:
                 self._macs[len(self._macs) + 1] = os.urandom(32)
             case KeyUse.AUDIT:
                 self._audits[len(self._audits) + 1] = ec.generate_private_key(ec.SECP256R1())
+            case KeyUse.AUDIT_ED:
+                self._edwards[len(self._edwards) + 1] = Ed25519PrivateKey.generate()
         return self.active(use)
+
+    def lose_edwards(self) -> None:
+        """From now on a token without Ed25519."""
+        self._edwards = {}
 
     def destroy(self, number: int) -> None:
         """Destroy a master key version."""
@@ -143,11 +154,20 @@ class FakeKeyService:
                 done.append(error)
         return done
 
-    def mac(self, purpose: Purpose, message: bytes) -> bytes:
+    def mac(self, purpose: Purpose, message: bytes, *, number: int | None = None) -> bytes:
+        return self.macs(purpose, [message], number=number)[0]
+
+    def macs(self, purpose: Purpose, messages: Sequence[bytes], *, number: int | None = None) -> list[bytes]:
         self._enter("mac")
-        code = hmac.HMAC(self._macs[self.active(KeyUse.MAC)], hashes.SHA256())
-        code.update(mac_input(purpose, message))
-        return code.finalize()
+        key = self._macs.get(number or self.active(KeyUse.MAC))
+        if key is None:
+            raise KeyMissing(f"the registry has no mac key {number}")
+        made = []
+        for message in messages:
+            code = hmac.HMAC(key, hashes.SHA256())
+            code.update(mac_input(purpose, message))
+            made.append(code.finalize())
+        return made
 
     def sign(self, digest: bytes) -> Signature:
         if len(digest) != 32:
@@ -157,14 +177,47 @@ class FakeKeyService:
         r, s = decode_dss_signature(self._audits[number].sign(digest, ec.ECDSA(Prehashed(hashes.SHA256()))))
         return Signature(number, r.to_bytes(32) + s.to_bytes(32))
 
-    def public_key(self, number: int | None = None) -> bytes:
-        key = self._audits.get(number or self.active(KeyUse.AUDIT))
+    def sign_text(self, text: bytes) -> Signature | None:
+        if len(text) > TEXT_BYTES:
+            raise ValueError(f"a text to be signed has {TEXT_BYTES} bytes at most")
+        self._enter("sign_text")
+        if not self._edwards:
+            return None
+        number = len(self._edwards)
+        return Signature(number, self._edwards[number].sign(text))
+
+    def public_key(self, number: int | None = None, use: KeyUse = KeyUse.AUDIT) -> bytes:
+        number = number or self.active(use)
+        key = self._audits.get(number) if use is KeyUse.AUDIT else self._edwards.get(number)
         if key is None:
-            raise KeyMissing(f"the registry has no audit key {number}")
+            raise KeyMissing(f"the registry has no {use} key {number}")
         return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
+    def mark(self) -> Mark | None:
+        self._enter("mark")
+        return self._mark
+
+    def raise_mark(self, mark: Mark) -> Mark | None:
+        self._enter("raise_mark")
+        if not self.keeps_marks:
+            return None
+        if self._mark is None or mark.is_above(self._mark):
+            self._mark = mark
+        return self._mark
+
     def active(self, use: KeyUse) -> int:
-        return {KeyUse.MASTER: len(self._masters), KeyUse.MAC: len(self._macs), KeyUse.AUDIT: len(self._audits)}[use]
+        count = {
+            KeyUse.MASTER: len(self._masters),
+            KeyUse.MAC: len(self._macs),
+            KeyUse.AUDIT: len(self._audits),
+            KeyUse.AUDIT_ED: len(self._edwards),
+        }[use]
+        if not count:
+            raise KeyMissing(f"no {use} key is active")
+        return count
+
+    def versions(self, use: KeyUse) -> tuple[int, ...]:
+        return tuple(range(self.active(use), 0, -1))
 
     def number_of(self, wrapped: WrappedKey) -> int:
         return take_apart(wrapped).number

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kms.canary import verifies
+from kms.canary import verifies, verifies_text
 from kms.errors import KeyMissing, KeysUnavailable, UnknownSuite, UnwrapRejected
-from kms.keys import KeyService, KeyUse, Purpose, WrappedKey
+from kms.keys import KeyService, KeyUse, Mark, Purpose, WrappedKey
 from kms.wrapped import join, take_apart
 
 SECRET = bytes(range(32))
@@ -92,8 +92,8 @@ def test_macs_depend_on_purpose_and_message_only(keys: KeyService) -> None:
     assert len(value) == 32
     assert keys.mac(Purpose.SEARCH, b"dupont") == value
     assert keys.mac(Purpose.SEARCH, b"durand") != value
-    assert keys.mac(Purpose.ACCOUNT, b"dupont") != value
-    assert len(keys.mac(Purpose.LOG, b"")) == 32
+    assert keys.mac(Purpose.FINGERPRINT, b"dupont") != value
+    assert len(keys.mac(Purpose.FINGERPRINT, b"")) == 32
 
 
 def test_signatures_verify_under_the_public_key(keys: KeyService) -> None:
@@ -107,6 +107,39 @@ def test_signatures_verify_under_the_public_key(keys: KeyService) -> None:
         keys.sign(b"short")
     with pytest.raises(KeyMissing):
         keys.public_key(99)
+
+
+def test_texts_are_signed_with_ed25519_where_the_token_offers_it(keys: KeyService, request: pytest.FixtureRequest) -> None:
+    signature = keys.sign_text(b"a checkpoint")
+    if request.node.callspec.params["keys"] == "nss":
+        assert signature is None, "NSS 3.87 has no EdDSA: P-256 alone"
+        with pytest.raises(KeyMissing):
+            keys.public_key(use=KeyUse.AUDIT_ED)
+        return
+    assert signature is not None
+    public = keys.public_key(signature.number, KeyUse.AUDIT_ED)
+    assert verifies_text(public, b"a checkpoint", signature.raw)
+    assert not verifies_text(public, b"another", signature.raw)
+    assert not verifies_text(keys.public_key(), b"a checkpoint", signature.raw)
+    with pytest.raises(ValueError, match="4096"):
+        keys.sign_text(bytes(4097))
+
+
+def test_a_mark_only_rises(keys: KeyService, request: pytest.FixtureRequest) -> None:
+    assert keys.mark() is None
+    low, high, next_one = Mark(0, 10, b"a" * 32), Mark(0, 2**40, b"b" * 32), Mark(1, 3, b"c" * 32)
+    if request.node.callspec.params["keys"] == "nss":
+        assert keys.raise_mark(low) is None, "NSS stores no data objects"
+        assert keys.raise_mark(high) is None
+        assert keys.mark() is None
+        return
+    assert keys.raise_mark(low) == low
+    assert keys.raise_mark(replace(low, value=b"x" * 32)) == low, "an equal one does not take its place"
+    assert keys.raise_mark(high) == high
+    assert keys.raise_mark(low) == high
+    assert keys.raise_mark(next_one) == next_one
+    assert keys.raise_mark(replace(high, size=2**41)) == next_one
+    assert keys.mark() == next_one
 
 
 def test_random_bytes_do_not_repeat(keys: KeyService) -> None:
