@@ -32,7 +32,7 @@ WIDTHS = (48, 2400)
 ANSWER_SECONDS = 20.0
 """Longer than the sandbox's own limit: it normally ends a child first and says why."""
 START_SECONDS = 20.0
-_PAGE_FORMAT = "image/webp"
+_PAGE_FORMAT = "image/jpeg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class RenderedPage:
     """One page as pixels."""
 
     content: bytes = field(repr=False)
-    """WebP."""
+    """JPEG."""
     width: int
     """Pixels."""
     height: int
@@ -134,8 +134,8 @@ class Renderer:
         request = Request(Work.PAGE, media_type, page, width, watermark[:80], quarter_turns % 4)
         answer = self._ask(source, request)
         wide, high = answer.facts.get("width"), answer.facts.get("height")
-        is_webp = answer.payload[:4] == b"RIFF" and answer.payload[8:12] == b"WEBP"
-        if not (isinstance(wide, int) and isinstance(high, int) and is_webp):
+        is_picture = answer.payload[:3] == b"\xff\xd8\xff"
+        if not (isinstance(wide, int) and isinstance(high, int) and is_picture):
             raise _refusal(Reason.BROKEN)
         return RenderedPage(answer.payload, wide, high, _pages(answer))
 

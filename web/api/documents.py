@@ -92,7 +92,7 @@ def content(document: str) -> Response:
 @audited(Action.DOCUMENT_VIEW)
 @operation(
     "One page as a picture",
-    {200: Reply("The page", media=("image/webp", "image/png"))},
+    {200: Reply("The page", media=("image/jpeg",))},
     query=WIDTH,
     errors=("not_renderable", "busy", "invalid", *CLOSED),
 )

@@ -64,7 +64,7 @@ def page() -> Iterator[Figure]:
         document = pypdfium2.PdfDocument(content)
         sheet = document[0]
         drawn = sheet.render(scale=WIDTH / sheet.get_width()).to_pil().convert("RGB")
-        drawn.save(io.BytesIO(), "WEBP", quality=82, method=0)
+        drawn.save(io.BytesIO(), "JPEG", quality=82, subsampling=0)
         document.close()
 
     pair = alternate(ours, theirs, rounds=15)

@@ -68,7 +68,7 @@ def test_this_machine_confines_the_child(renderer: Renderer) -> None:
 
 def test_a_pdf_page_is_drawn_at_the_width_asked_for(renderer: Renderer) -> None:
     page = renderer.page(papers.pdf(3), MediaType.PDF, 2, 900)
-    assert (page.width, page.pages, page.media_type) == (900, 3, "image/webp")
+    assert (page.width, page.pages, page.media_type) == (900, 3, "image/jpeg")
     assert pixels(page).size == (page.width, page.height)
     assert abs(page.height / page.width - 842 / 595) < 0.01
     assert darkness(pixels(page)) < 60
