@@ -27,10 +27,11 @@ from vault.records.proposals import Proposals
 from vault.records.reading import Reading
 from vault.records.scanning import Scanner
 from vault.records.tickets import Tickets
+from vault.records.transfers import Transfers
 from vault.rendering.renderer import Renderer
 from vault.sealing.faults import key_faults
 from vault.sealing.scopes import ScopeKeys
-from vault.settings import VaultSettings
+from vault.settings import MIB, VaultSettings
 from vault.storage import migrate
 from vault.storage.blobs import BlobStore
 from vault.storage.db import Database, open_databases
@@ -74,11 +75,13 @@ class Vault:
     patients: Patients
     documents: Documents
     inbox: Inbox
+    transfers: Transfers
     reading: Reading
     renderer: Renderer
 
     def close(self) -> None:
         """Let everything go in the reverse order; idempotent."""
+        self.transfers.close()
         self.renderer.close()
         self.people.close()
         self.auditing.close()
@@ -117,7 +120,7 @@ def open_vault(
     log = AuditLog(
         db=db, keyring=keyring_db, tenant=founded.tenant, open_key=lambda: scopes.open(founded.log_scope), clock=clock
     )
-    people = open_people(db=db, scopes=scopes, keys=keys, log=log, installation=founded, clock=clock, context=names)
+    people = open_people(db=db, scopes=scopes, log=log, installation=founded, clock=clock, context=names)
     blobs = open_blobs(settings.blobs)
     renderer = Renderer(settings.limits.renderings)
     tickets: Tickets[Receipt] = Tickets(clock)
@@ -175,6 +178,8 @@ def open_vault(
         patients=patients,
         documents=documents,
         inbox=inbox,
+        # At most half of the turns: a line that is cut, and may come back, keeps its turn.
+        transfers=Transfers(limit_bytes=settings.limits.document_mib * MIB, most=max(1, settings.limits.uploads // 2)),
         reading=Reading(documents.rooms, patients, tickets),
         renderer=renderer,
     )

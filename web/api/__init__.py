@@ -16,11 +16,12 @@ from web.api.operations import Reply, openapi, operation
 from web.api.patients import patients
 from web.api.records import SCHEMAS
 from web.api.sessions import sessions
+from web.api.uploads import uploads
 from web.errors import TABLE
 from web.routes import not_audited, public
 
 api = Blueprint("api", __name__, url_prefix="/api/v1")
-for part in (sessions, patients, documents, corrections, inbox, audit):
+for part in (sessions, patients, documents, corrections, inbox, uploads, audit):
     api.register_blueprint(part)
 
 

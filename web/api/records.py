@@ -13,6 +13,7 @@ from vault.model import Actor, Document, Micros, Page, Patient, Role, Sex
 from vault.people.policy import ever_allowed
 from vault.records.drafts import Draft
 from vault.records.identity import masked_ins
+from vault.records.transfers import Deposited, Progress
 
 _ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 _TIME = {"type": "string", "format": "date-time"}
@@ -107,6 +108,21 @@ def draft_json(draft: Draft) -> dict[str, Any]:
 def drafts_json(page: Page[Draft]) -> dict[str, Any]:
     """Some drafts and whether there are more."""
     return {"drafts": [draft_json(draft) for draft in page.items], "more": page.more}
+
+
+def deposited_json(deposited: Deposited) -> dict[str, Any]:
+    """What a transfer became: a document, or a draft in the inbox."""
+    return document_json(deposited) if isinstance(deposited, Document) else draft_json(deposited)
+
+
+def upload_json(progress: Progress) -> dict[str, Any]:
+    """How far a transfer has come."""
+    return {
+        "id": progress.id,
+        "offset": progress.offset,
+        "size": progress.size,
+        "is_complete": progress.result is not None,
+    }
 
 
 def event_json(line: Line) -> dict[str, Any]:
@@ -234,6 +250,13 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         integrated_at={"type": ["string", "null"], "format": "date-time"},
     ),
     "Drafts": _list("drafts", "Draft"),
+    "Deposited": {"anyOf": [{"$ref": "#/components/schemas/Document"}, {"$ref": "#/components/schemas/Draft"}]},
+    "Upload": _object(
+        id=_ID,
+        offset={"type": "integer", "minimum": 0, "description": "Bytes that need not be sent again."},
+        size={"type": "integer", "minimum": 0},
+        is_complete={"type": "boolean"},
+    ),
     "Event": _object(
         position={"type": "integer", "minimum": 0},
         id=_TEXT,

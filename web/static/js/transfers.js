@@ -1,6 +1,7 @@
-// Files on their way to the vault: a few at a time, each with its own progress, speed, cancel and retry.
+// Files on their way to the vault: a few at a time, each with its own progress, speed, cancel and retry. How one of them gets
+// there over a poor line is sending.js's.
 
-import { csrf } from "./http.js";
+import { sending } from "./sending.js";
 import { fill, size } from "./wording.js";
 
 const AT_ONCE = 2;
@@ -53,40 +54,40 @@ export function transfers({ says, list, shape, address, prepare = () => {}, ende
 
   function stop(job) {
     const at = waiting.indexOf(job);
-    if (at < 0) { job.request?.abort(); return; }
+    if (at < 0) { job.stop?.abort(); return; }
     waiting.splice(at, 1);
     end(job, "failed", says.saysCancelled);
     next();
   }
 
-  function send(job) {
+  async function send(job) {
     active += 1;
-    const request = new XMLHttpRequest();
-    const began = performance.now();
-    job.request = request;
-    request.open("POST", address(job));
-    request.setRequestHeader("Accept", "application/json");
-    request.setRequestHeader("X-CSRF-Token", csrf());
-    request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.setRequestHeader("Content-Disposition", `attachment; filename*=UTF-8''${encodeURIComponent(job.file.name)}`);
-    request.upload.addEventListener("progress", (event) => {
-      const speed = event.loaded / Math.max(0.001, (performance.now() - began) / 1000);
-      job.bar.value = (100 * event.loaded) / event.total;
-      if (event.loaded === event.total) state(job, "sealing", says.saysSealing);
-      else state(job, "sending", fill(says.saysSent, size(event.loaded), size(event.total), size(speed), time((event.total - event.loaded) / speed)));
-    });
-    request.addEventListener("load", () => finished(job, request));
-    request.addEventListener("error", () => over(job, "failed", says.saysOffline));
-    request.addEventListener("abort", () => over(job, "failed", says.saysCancelled));
-    request.send(job.file);
+    job.stop = new AbortController();
+    const plain = new URL(address(job), location.href);
+    if (job.sending?.plain !== plain.href) job.sending = { plain: plain.href, ...sending(job.file, { plain: plain.href, begin: `${says.uploads}${plain.search}`, sent: (bytes) => sent(job, bytes), cut: (reply, bytes) => cut(job, reply, bytes) }) };
+    job.from = null;
+    finished(job, await job.sending.go(job.stop.signal));
   }
 
-  function finished(job, request) {
-    let answer = {};
-    try { answer = JSON.parse(request.responseText); } catch { /* a proxy's page: the status says enough */ }
-    if (request.status === 201) { over(job, "done", answer.is_elsewhere ? says.saysElsewhere : says.saysDone, answer); return; }
+  function sent(job, bytes) {
+    job.from ??= { bytes, at: performance.now() };
+    const speed = (bytes - job.from.bytes) / Math.max(0.001, (performance.now() - job.from.at) / 1000);
+    const total = job.file.size;
+    job.bar.value = (100 * bytes) / total;
+    if (bytes >= total) state(job, "sealing", says.saysSealing);
+    else state(job, "sending", fill(says.saysSent, size(bytes), size(total), size(speed), speed ? time((total - bytes) / speed) : "…"));
+  }
+
+  function cut(job, reply, bytes) {
+    job.from = null;
+    state(job, "waiting", reply.status && reply.answer.title ? fill(says.saysBusy, reply.answer.title) : fill(says.saysCut, size(bytes), size(job.file.size)));
+  }
+
+  function finished(job, { status, answer }) {
+    if (job.stop.signal.aborted) { over(job, "failed", says.saysCancelled); return; }
+    if (status === 201) { over(job, "done", answer.is_elsewhere ? says.saysElsewhere : says.saysDone, answer); return; }
     job.problem = answer;
-    if (request.status === 409) over(job, "present", says.saysPresent); // trying again would change nothing
+    if (status === 409) over(job, "present", says.saysPresent); // trying again would change nothing
     else over(job, "failed", answer.title ? `${answer.title}. ${answer.detail}` : says.saysOffline);
   }
 
