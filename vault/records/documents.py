@@ -27,6 +27,7 @@ from vault.records.descriptions import Description
 from vault.records.intake import ByteStream
 from vault.records.local_time import watermark
 from vault.records.opened import OpenedDocument
+from vault.records.pages import DrawnPages
 from vault.records.refiling import Refiled, Tombstone, refile
 from vault.records.rooms import Rooms, document_of
 from vault.records.scanning import Scanner
@@ -75,6 +76,7 @@ class Documents:
         self.openings = Turns(OPENINGS, "openings")
         self._deposits = Deposits(self._rooms, limit_bytes=limits.document_mib * MIB, uploads=limits.uploads)
         self._tickets = tickets
+        self.drawn = DrawnPages(clock)
 
     @property
     def rooms(self) -> Rooms:
@@ -216,6 +218,7 @@ class Documents:
             receipt = self._once(actor, granted, action, document, stored.version)
         return OpenedDocument(
             document_of(stored, description),
+            receipt.event,
             unlock=lambda: self._rooms.bodies.open(receipt, stored),
             turns=self.openings,
             failed=lambda error: self._tell_failure(actor, granted, receipt, error),
@@ -224,13 +227,18 @@ class Documents:
     def page(self, actor: Actor, document: DocumentId, number: int, width: int, *, quarter_turns: int = 0) -> RenderedPage:
         """One page as pixels, ``number`` from 1, ``width`` in pixels; belongs to the same opening as the document's view.
 
-        A faint watermark names the reader and the minute.
+        A faint watermark names the reader and the minute. A page drawn for this opening a moment ago is not drawn again.
         Raises as ``open``, and NotRenderable, Busy.
         """
         with self.open(actor, document, Action.DOCUMENT_VIEW) as opened:
             mark = watermark(actor, self._rooms.clock())
-            kind = MediaType(opened.media_type)
-            return self._renderer.page(opened.read(), kind, number, width, watermark=mark, quarter_turns=quarter_turns)
+            what = (opened.grant, document, opened.document.version, number, width, quarter_turns % 4, mark)
+            page = self.drawn.find(actor, *what)
+            if page is None:
+                kind = MediaType(opened.media_type)
+                page = self._renderer.page(opened.read(), kind, number, width, watermark=mark, quarter_turns=quarter_turns)
+                self.drawn.keep(actor, page, *what)
+            return page
 
     def text(self, actor: Actor, document: DocumentId, number: int) -> str:
         """The text layer of one page, for screen readers; empty where the page is a picture. Raises as ``page``."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 from vault.errors import VaultError
-from vault.model import Document
+from vault.model import Document, EventId
 from vault.records.bodies import OpenBody
 from vault.records.turns import Turns
 
@@ -15,10 +15,18 @@ class OpenedDocument:
     """Bytes leave only through ``read``. One thread; close it (or use ``with``) when the answer is sent."""
 
     def __init__(
-        self, document: Document, unlock: Callable[[], OpenBody], failed: Callable[[VaultError], None], turns: Turns
+        self,
+        document: Document,
+        grant: EventId,
+        unlock: Callable[[], OpenBody],
+        failed: Callable[[VaultError], None],
+        turns: Turns,
     ) -> None:
-        """``unlock`` fetches the body when the first byte is wanted; ``failed`` tells the log; ``turns`` bounds the work."""
+        """``grant`` is the event that opened it; ``unlock`` fetches the body when the first byte is wanted; ``failed`` tells
+        the log; ``turns`` bounds the work.
+        """
         self.document = document
+        self.grant = grant
         self._unlock = unlock
         self._failed = failed
         self._turns = turns
