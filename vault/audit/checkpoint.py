@@ -8,19 +8,23 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from kms.errors import KeyMissing
 from kms.keys import KeyService, KeyUse
 from vault.audit import note, tiles, tree
 from vault.audit.append import AuditLog
-from vault.audit.events import Action, Event, Note, Outcome, System
+from vault.audit.marks import Marks
 from vault.errors import KeysUnavailable, Tampered
 from vault.model import Micros, TenantId
 from vault.sealing.faults import key_faults
-from vault.storage.schema import audit_checkpoints, log_marks
+from vault.storage.schema import audit_checkpoints
 
 HOUR_US = 3_600 * 1_000_000
+SIGNERS: Final = (KeyUse.AUDIT, KeyUse.AUDIT_ED)
 LOOKED_THROUGH = 100
 """Heads among which the last witnessed one is looked for."""
 
@@ -56,12 +60,22 @@ class Checkpoints:
         self._log = log
         self._keys = keys
         self.origin = origin_of(log.tenant)
+        self.marks = Marks(log, keys, self.origin)
         self._signing = threading.Lock()
 
     def verifiers(self) -> list[note.Verifier]:
-        """Every audit key that ever signed, newest first. Raises KeysUnavailable."""
+        """Every audit key that ever signed, P-256 first, newest first. Raises KeysUnavailable."""
         with key_faults():
-            return [note.verifier(self.origin, self._keys.public_key(n)) for n in range(self._keys.active(KeyUse.AUDIT), 0, -1)]
+            pairs = [(use, number) for use in SIGNERS for number in range(self._newest(use), 0, -1)]
+            return [note.verifier(self.origin, self._keys.public_key(number, use)) for use, number in pairs]
+
+    def _newest(self, use: KeyUse) -> int:
+        try:
+            return self._keys.active(use)
+        except KeyMissing:
+            if use is KeyUse.AUDIT:
+                raise
+            return 0
 
     def make(self, *, keep: bool = False) -> Signed:
         """The signed head of the log as it stands now; ``keep`` for one that is given out.
@@ -69,17 +83,20 @@ class Checkpoints:
         Raises KeysUnavailable, and Tampered where the log no longer extends its last checkpoint: that is never signed over.
         """
         with self._signing:
+            last = self.latest()
+            with self._log.db.read() as connection:
+                if last is not None:
+                    _must_extend(connection, tiles.size_of(connection), last.checkpoint)
+            self.marks.compare(thoroughly=keep)
             self._log.is_dirty = False
             with self._log.db.read() as connection:
                 size = tiles.size_of(connection)
                 root = tiles.frontier(connection, size).root()
-                last = self.latest()
-                if last is not None:
-                    _must_extend(connection, size, last.checkpoint)
             head = note.Checkpoint(self.origin, size, root)
             if last is not None and last.checkpoint == head:
                 if keep:
                     self._log.db.write(lambda c: _keep(c, size))
+                    self.marks.put(head, last.note, thoroughly=True)
                 return last
             try:
                 signed = self._sign(head)
@@ -87,40 +104,26 @@ class Checkpoints:
                 self._log.is_dirty = True
                 raise
             self._log.db.write(lambda connection: _store(connection, signed, keep=keep))
-            self._raise_mark(signed)
+            self.marks.put(head, signed.note, thoroughly=keep)
             return signed
 
-    def mark(self) -> Signed | None:
-        """The newest checkpoint as the keyring remembers it, unverified."""
-        columns = log_marks.c
-        with self._log.keyring.read() as connection:
-            row = connection.execute(select(columns.note).where(columns.log == self._log.tenant)).one_or_none()
-        return None if row is None else _signed(row.note, 0)
-
-    def _raise_mark(self, signed: Signed) -> None:
-        """Remember the head outside of the main database; where the log does not extend the mark, an event says so first."""
-        known = self.mark()
-        if known is not None:
-            with self._log.db.read() as connection:
-                extends = _extends(connection, signed.checkpoint.size, known.checkpoint)
-            if not extends:
-                note_ = Note(count=known.checkpoint.size - signed.checkpoint.size, code="older_database")
-                self._log.record(Event(Action.LOG_ROLLBACK_DETECTED, Outcome.SUCCESS, System("log"), note=note_))
-        same = log_marks.c.log == self._log.tenant
-        values = {"size": signed.checkpoint.size, "note": signed.note}
-
-        def work(connection: Connection) -> None:
-            if connection.execute(update(log_marks).where(same).values(**values)).rowcount == 0:
-                connection.execute(insert(log_marks).values(log=self._log.tenant, **values))
-
-        self._log.keyring.write(work)
+    def look_back(self) -> None:
+        """Compare the log with what keyring and token remember of it; an event where it went back. Raises as ``make``."""
+        with self._signing:
+            self.marks.compare(thoroughly=True)
 
     def _sign(self, head: note.Checkpoint) -> Signed:
+        """ECDSA always; Ed25519 beside it where the token offers it."""
+        text = head.text()
         with key_faults():
-            number = self._keys.active(KeyUse.AUDIT)
-            signer = note.verifier(self.origin, self._keys.public_key(number))
-            text = note.sign(head.text(), signer, lambda digest: self._keys.sign(digest).raw)
-        return Signed(head, text, self._log.clock())
+            signature = self._keys.sign(sha256(text.encode()).digest())
+            signer = note.verifier(self.origin, self._keys.public_key(signature.number))
+            signed = note.sign(text, signer, lambda _digest: signature.raw)
+            edwards = self._keys.sign_text(text.encode())
+            if edwards is not None:
+                public = self._keys.public_key(edwards.number, KeyUse.AUDIT_ED)
+                signed += note.signature_line(note.verifier(self.origin, public), edwards.raw)
+        return Signed(head, signed, self._log.clock())
 
     def must_extend(self, kept: str) -> note.Checkpoint:
         """The checkpoint of a note that was kept outside, where the log still extends it. Raises Tampered, KeysUnavailable."""
@@ -171,12 +174,8 @@ class Checkpoints:
 
 def _must_extend(connection: Connection, size: int, last: note.Checkpoint) -> None:
     """Raises Tampered unless the log still holds what ``last`` signed (tlog-checkpoint, "Signatures")."""
-    if not _extends(connection, size, last):
+    if not tiles.extends(connection, size, last.size, last.root):
         raise Tampered(f"the log does not extend its checkpoint of {last.size} entries", kind="checkpoint")
-
-
-def _extends(connection: Connection, size: int, earlier: note.Checkpoint) -> bool:
-    return earlier.size <= size and tree.root(earlier.size, tiles.Nodes(connection, earlier.size)) == earlier.root
 
 
 def _signed(text: str, at: int) -> Signed:

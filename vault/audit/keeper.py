@@ -145,6 +145,7 @@ class Keeper:
         try:
             self._log.transact(self._started)
             self._has_started = True
+            self._checkpoints.look_back()
         except VaultError as error:
             self._report(error)
 

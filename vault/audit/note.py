@@ -14,12 +14,17 @@ from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+ED25519: Final = 0x01
+"""signed-note, "Signature types": Ed25519 of the note text; the key id hashes name, type and the 32 bytes of the key."""
 ECDSA: Final = 0x02
-"""signed-note, "Signature types": ECDSA over SHA-256, DER signature; the key id hashes the SPKI DER alone."""
+"""The same: ECDSA over SHA-256, DER signature; the key id hashes the SPKI DER alone."""
+ED25519_SPKI: Final = bytes.fromhex("302a300506032b6570032100")
+"""SubjectPublicKeyInfo of an Ed25519 key up to its 32 bytes (RFC 8410)."""
 SIGNATURES: Final = 16
 """The most signature lines that a note may carry (signed-note, "Format")."""
 NOTE_BYTES: Final = 64 * 1024
@@ -42,10 +47,23 @@ class Verifier:
     key_id: bytes
     public_key: bytes
     """SPKI DER."""
+    kind: int = ECDSA
+    """Signature type: ECDSA or ED25519."""
 
     def __str__(self) -> str:
         """The verifier key as one line: name+hexid+base64(type ‖ key)."""
-        return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(bytes([ECDSA]) + self.public_key).decode()}"
+        material = self.public_key[len(ED25519_SPKI) :] if self.kind == ED25519 else self.public_key
+        return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(bytes([self.kind]) + material).decode()}"
+
+    def verify(self, text: bytes, signature: bytes) -> None:
+        """Raises InvalidSignature; NoteRejected where the key is not of its kind."""
+        key = load_der_public_key(self.public_key)
+        if self.kind == ED25519 and isinstance(key, Ed25519PublicKey):
+            key.verify(signature, text)
+        elif self.kind == ECDSA and isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, text, ec.ECDSA(SHA256()))
+        else:
+            raise NoteRejected("trust", "a trusted key is not of the kind that it says")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +80,10 @@ class Checkpoint:
 
 
 def verifier(name: str, public_key: bytes) -> Verifier:
-    """The verifier of an ECDSA P-256 key given as SPKI DER."""
+    """The verifier of an ECDSA P-256 or Ed25519 key given as SPKI DER."""
+    if public_key.startswith(ED25519_SPKI):
+        material = name.encode() + b"\n" + bytes([ED25519]) + public_key[len(ED25519_SPKI) :]
+        return Verifier(name, sha256(material).digest()[:4], public_key, ED25519)
     return Verifier(name, sha256(public_key).digest()[:4], public_key)
 
 
@@ -73,8 +94,8 @@ def parse_verifier(line: str) -> Verifier:
         raw = base64.b64decode(material, validate=True)
     except (ValueError, binascii.Error) as error:
         raise NoteRejected("trust", f"not a verifier key: {line[:60]!r}") from error
-    found = verifier(name, raw[1:])
-    if raw[:1] != bytes([ECDSA]) or found.key_id.hex() != key_id:
+    found = verifier(name, (ED25519_SPKI if raw[:1] == bytes([ED25519]) else b"") + raw[1:])
+    if raw[:1] != bytes([found.kind]) or found.key_id.hex() != key_id:
         raise NoteRejected("trust", f"the key and its id do not belong together: {line[:60]!r}")
     return found
 
@@ -83,7 +104,12 @@ def sign(text: str, signer: Verifier, sign_digest: Callable[[bytes], bytes]) -> 
     """The note: ``text`` and one signature line. ``sign_digest`` turns a SHA-256 digest into r ‖ s (64 bytes)."""
     raw = sign_digest(sha256(text.encode()).digest())
     der = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
-    return f"{text}\n{_DASH}{signer.name} {base64.b64encode(signer.key_id + der).decode()}\n"
+    return f"{text}\n{signature_line(signer, der)}"
+
+
+def signature_line(signer: Verifier, signature: bytes) -> str:
+    """One line of a note's end, with its newline."""
+    return f"{_DASH}{signer.name} {base64.b64encode(signer.key_id + signature).decode()}\n"
 
 
 def split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
@@ -118,22 +144,22 @@ def _signature(line: str) -> tuple[str, bytes]:
 
 
 def open_note(note: str, trusted: list[Verifier]) -> tuple[str, Verifier]:
-    """(text, who signed it). Raises NoteRejected: a known key's bad signature, or no known key at all."""
+    """(text, who signed it first). Raises NoteRejected: any known key's bad signature, or no known key at all."""
     text, signatures = split(note)
     by_name = {(each.name, each.key_id): each for each in trusted}
+    signer: Verifier | None = None
     for name, raw in signatures:
         known = by_name.get((name, raw[:4]))
         if known is None:
             continue
-        key = load_der_public_key(known.public_key)
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise NoteRejected("trust", "the trusted key is not an elliptic curve key")
         try:
-            key.verify(raw[4:], text.encode(), ec.ECDSA(SHA256()))
+            known.verify(text.encode(), raw[4:])
         except InvalidSignature as error:
             raise NoteRejected("signature", f"the signature of {name} does not belong to this note") from error
-        return text, known
-    raise NoteRejected("unknown_key", "no trusted key signed this note")
+        signer = signer or known
+    if signer is None:
+        raise NoteRejected("unknown_key", "no trusted key signed this note")
+    return text, signer
 
 
 def parse_checkpoint(text: str) -> Checkpoint:

@@ -132,15 +132,80 @@ def ecdsa_verify(spki: bytes, message: bytes, der: bytes) -> bool:
     return found is not None and found[0] % N == r
 
 
+# --- Ed25519 (RFC 8032 §5.1), on points (X, Y, Z, T) with x = X/Z, y = Y/Z, x·y = T/Z
+
+Q = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, -1, Q) % Q
+SQRT_MINUS_1 = pow(2, (Q - 1) // 4, Q)
+Extended = tuple[int, int, int, int]
+
+
+def _ed_add(left: Extended, right: Extended) -> Extended:
+    a = (left[1] - left[0]) * (right[1] - right[0]) % Q
+    b = (left[1] + left[0]) * (right[1] + right[0]) % Q
+    c, d = 2 * left[3] * right[3] * D % Q, 2 * left[2] * right[2] % Q
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % Q, g * h % Q, f * g % Q, e * h % Q
+
+
+def _ed_times(factor: int, point: Extended) -> Extended:
+    result = (0, 1, 1, 0)
+    while factor:
+        if factor & 1:
+            result = _ed_add(result, point)
+        point = _ed_add(point, point)
+        factor >>= 1
+    return result
+
+
+def _ed_point(data: bytes) -> Optional[Extended]:
+    """§5.1.3; None for what is not the one encoding of a point."""
+    y = int.from_bytes(data, "little")
+    sign, y = y >> 255, y & ((1 << 255) - 1)
+    if y >= Q:
+        return None
+    square = (y * y - 1) * pow(D * y * y + 1, -1, Q) % Q
+    x = pow(square, (Q + 3) // 8, Q)
+    if (x * x - square) % Q:
+        x = x * SQRT_MINUS_1 % Q
+    if (x * x - square) % Q or (x == 0 and sign):
+        return None
+    x = Q - x if x & 1 != sign else x
+    return x, y, 1, x * y % Q
+
+
+ED_BASE = cast("Extended", _ed_point((4 * pow(5, -1, Q) % Q).to_bytes(32, "little")))
+
+
+def ed25519_verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether ``signature`` is that of ``message`` under 32 bytes of public key (§5.1.7)."""
+    if len(public_key) != 32 or len(signature) != 64:
+        return False
+    key, commitment = _ed_point(public_key), _ed_point(signature[:32])
+    s = int.from_bytes(signature[32:], "little")
+    if key is None or commitment is None or s >= L:
+        return False
+    k = int.from_bytes(hashlib.sha512(signature[:32] + public_key + message).digest(), "little") % L
+    left, right = _ed_times(s, ED_BASE), _ed_add(commitment, _ed_times(k, key))
+    return (left[0] * right[2] - right[0] * left[2]) % Q == 0 and (left[1] * right[2] - right[1] * left[2]) % Q == 0
+
+
 # --- signed notes and checkpoints (C2SP signed-note, tlog-checkpoint)
+
+ED25519, ECDSA = b"\x01", b"\x02"
 
 
 class Key(NamedTuple):
-    """Who may sign: name, key id, public key as SubjectPublicKeyInfo."""
+    """Who may sign: name, key id, signature type (ED25519 or ECDSA), public key as 32 bytes or as SubjectPublicKeyInfo."""
 
     name: str
     key_id: bytes
-    spki: bytes
+    kind: bytes
+    public: bytes
+
+    def verifies(self, text: bytes, signature: bytes) -> bool:
+        return (ed25519_verify if self.kind == ED25519 else ecdsa_verify)(self.public, text, signature)
 
 
 class Checkpoint(NamedTuple):
@@ -163,16 +228,17 @@ def read_trust(text: str) -> list[Key]:
             identifier = bytes.fromhex(key_id)
         except ValueError:
             raise Fault("trust") from None
-        if raw[:1] != b"\x02" or identifier != hashlib.sha256(raw[1:]).digest()[:4]:
+        named = {ED25519: name.encode() + b"\n" + raw, ECDSA: raw[1:]}.get(raw[:1])
+        if named is None or identifier != hashlib.sha256(named).digest()[:4]:
             raise Fault("trust")
-        keys.append(Key(name, identifier, raw[1:]))
+        keys.append(Key(name, identifier, raw[:1], raw[1:]))
     if not keys:
         raise Fault("trust")
     return keys
 
 
 def open_checkpoint(note: str, trusted: list[Key]) -> Checkpoint:
-    """A checkpoint whose signature is that of a trusted key."""
+    """A checkpoint that a trusted key signed. One good signature is enough; a bad one of a trusted key is a fault."""
     text, separator, block = note.rpartition("\n\n")
     if not separator or len(note) > 65536:
         raise Fault("format")
@@ -186,7 +252,7 @@ def open_checkpoint(note: str, trusted: list[Key]) -> Checkpoint:
             raise Fault("signature") from None
         for key in trusted:
             if (key.name, key.key_id) == (name, raw[:4]) and line.startswith("\u2014 "):
-                if not ecdsa_verify(key.spki, text.encode(), raw[4:]):
+                if not key.verifies(text.encode(), raw[4:]):
                     raise Fault("signature")
                 signed = signed or text.startswith(key.name + "\n")
     if not signed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, insert, select
 
 from vault.audit.tree import HASH_BYTES, TILE_HEIGHT, TILE_WIDTH, Frontier, Tile, fold, leaf_hash, node_hash
+from vault.audit.tree import root as tree_root
 from vault.storage.schema import audit_entries, audit_tiles
 
 TILES_KEPT = 64
@@ -51,6 +52,11 @@ def _roots(connection: Connection, level: int, start: int, end: int) -> list[byt
     columns = audit_tiles.c
     query = select(columns.hashes).where((columns.level == level) & (columns.position >= start) & (columns.position < end))
     return [fold(split(row.hashes)) for row in connection.execute(query.order_by(columns.position))]
+
+
+def extends(connection: Connection, size: int, earlier: int, root: bytes) -> bool:
+    """Whether a tree of ``size`` leaves still begins with the ``earlier`` leaves whose root was ``root``."""
+    return earlier <= size and tree_root(earlier, Nodes(connection, earlier)) == root
 
 
 class Nodes:

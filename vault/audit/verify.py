@@ -1,12 +1,13 @@
 """Owns the verification of the log inside the vault: every leaf, tile, group and checkpoint, in one pass.
 
-It must not know who asks. It names the first bad index and the kind of fault. What it can't see (history rewritten with the
-token, an old database put back) needs something kept outside: an earlier checkpoint, a witness.
+It must not know who asks. It names the first bad index and the kind of fault. Old databases put back show against the token's
+mark; what it can't see (history rewritten with the token) needs something kept outside: an earlier checkpoint, a witness.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,7 +23,7 @@ from vault.audit.note import Checkpoint, NoteRejected, open_checkpoint
 from vault.audit.reading import Reader, sealed_groups
 from vault.audit.retention import Retention
 from vault.audit.tree import TILE_WIDTH, Frontier, Tile, leaf_hash
-from vault.errors import Tampered
+from vault.errors import KeysUnavailable, Tampered
 from vault.storage.schema import audit_counters, audit_tiles
 
 SEARCH = 10_000
@@ -73,6 +74,8 @@ class Verdict:
     """Groups that are no longer readable: expired or erased."""
     first_at: int
     last_at: int
+    marked_size: int | None = None
+    """Entries that the token's own mark vouches for; None where it keeps none, or is away."""
 
     @property
     def is_whole(self) -> bool:
@@ -98,18 +101,20 @@ class Verification:
         self._counters: dict[bytes, int] = {}
         self._absences = Absences(Horizon())
         self._withheld = 0
+        self._marked: Checkpoint | None = None
         self._first_at = 0
         self._last_at = 0
 
     def run(self) -> Verdict:
         """Verify everything that stands in the database now. Raises LogUnavailable, KeysUnavailable, StorageUnavailable."""
-        with self._log.db.read() as connection:
-            end = tiles.size_of(connection)
-            counted = {row.subject: row[1] for row in connection.execute(select(audit_counters))}
         signed: list[Checkpoint] = []
         finding: Finding | None = None
+        end = self._size()
         try:
             signed = self._signed()
+            with self._log.db.read() as connection:  # after the heads: others go on writing and signing meanwhile
+                end = tiles.size_of(connection)
+                counted = {row.subject: row[1] for row in connection.execute(select(audit_counters))}
             self._absences.horizon = self._horizon()
             self._pass(end, signed)
             self._explain()
@@ -118,15 +123,23 @@ class Verification:
             finding = fault.finding
         root = self._frontier.root() if finding is None else b""
         covered = signed[-1].size if signed else 0
-        return Verdict(end, root, finding, covered, self._withheld, self._first_at, self._last_at)
+        marked = self._marked.size if self._marked else None
+        return Verdict(end, root, finding, covered, self._withheld, self._first_at, self._last_at, marked)
+
+    def _size(self) -> int:
+        with self._log.db.read() as connection:
+            return tiles.size_of(connection)
 
     def _signed(self) -> list[Checkpoint]:
-        """Every stored checkpoint and the keyring's mark, signatures verified, smallest first."""
+        """Every stored checkpoint and the keyring's mark, signatures verified, and the token's mark; smallest first."""
         trusted = self._checkpoints.verifiers()
         try:
-            mark = self._checkpoints.mark()
-            notes = [each.note for each in (*self._checkpoints.all(), *([mark] if mark else []))]
+            mark = self._checkpoints.marks.in_keyring()
+            notes = [*[each.note for each in self._checkpoints.all()], *([mark[1]] if mark else [])]
             heads = {open_checkpoint(text, trusted, self._checkpoints.origin) for text in notes}
+            with suppress(KeysUnavailable):  # the token's word is missing while it is away: ``marked_size`` says so
+                self._marked = self._checkpoints.marks.head()
+            heads |= {self._marked} if self._marked else set()
             return sorted(heads, key=lambda head: (head.size, head.root))
         except (NoteRejected, Tampered) as error:
             raise _Fault(0, Fault.CHECKPOINT) from error

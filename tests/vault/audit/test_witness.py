@@ -43,13 +43,13 @@ def test_a_head_is_cosigned_and_so_is_its_extension(rig: Rig, witness: Witness, 
     assert parse_cosigner(key) == witness.cosigner
     assert rig.auditing.witnessed() is None
     first = rig.auditing.cosign(rig.auditor(), url, key)
-    assert first.count("\u2014 ") == 2
+    assert first.count("\u2014 ") == 3, "P-256, Ed25519, and the witness"
     seen = rig.auditing.witnessed()
     assert seen is not None
     assert (seen.name, seen.size) == (witness.cosigner.name, int(first.splitlines()[1]))
     for _ in range(3):
         rig.log.record_all([viewed(number) for number in range(300)])
-        assert rig.auditing.cosign(rig.auditor(), url, key).count("\u2014 ") == 2
+        assert rig.auditing.cosign(rig.auditor(), url, key).count("\u2014 ") == 3
     assert rig.auditing.verify(rig.auditor()).is_whole, "the installation's own signature still verifies"
     offline.open_checkpoint(first, offline.read_trust(rig.auditing.trust()))
 
