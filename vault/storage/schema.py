@@ -552,6 +552,28 @@ class ScrubColumns(TypedColumns):
 scrubs = Table("scrubs", metadata, ScrubColumns)
 
 
+class PatrolColumns(TypedColumns):
+    name = _key()
+    document = _id(nullable=False)
+    version = Column(Integer, nullable=False)
+    """The last version that was looked at in this round."""
+    checked = _number()
+    bytes = _number()
+    findings = Column(Text, nullable=False)
+    """JSON: [[document, version, kind, seen in the round that began at], …]"""
+    started_at = _time()
+    """Of this round."""
+    seen_at = _time()
+    ended_at = _time_or_none()
+    """Of the last whole round."""
+    holder = _id(nullable=False)
+    """The process that goes round, until …"""
+    held_until = _time()
+
+
+patrols = Table("patrols", metadata, PatrolColumns)
+
+
 # --- the access log ---------------------------------------------------------------------------------------------------
 
 

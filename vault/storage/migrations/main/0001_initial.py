@@ -119,6 +119,21 @@ def upgrade() -> None:  # noqa: PLR0915  # one statement for each table and inde
         sa.PrimaryKeyConstraint("tenant", name=op.f("pk_installation")),
     )
     op.create_table(
+        "patrols",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("document", sa.String(length=32), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("checked", sa.BigInteger(), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("findings", sa.Text(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("holder", sa.String(length=32), nullable=False),
+        sa.Column("held_until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_patrols")),
+    )
+    op.create_table(
         "people",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("username", sa.String(length=128), nullable=False),
@@ -447,4 +462,3 @@ def upgrade() -> None:  # noqa: PLR0915  # one statement for each table and inde
         sa.ForeignKeyConstraint(["patient"], ["patients.id"], name=op.f("fk_tombstones_patient")),
         sa.PrimaryKeyConstraint("patient", "document", "moved_at", name=op.f("pk_tombstones")),
     )
-    # ### end Alembic commands ###
