@@ -22,6 +22,7 @@ from vault.people.opening import People, open_people
 from vault.records.documents import Documents
 from vault.records.identities import Identities
 from vault.records.inbox import Inbox
+from vault.records.merging import Merging
 from vault.records.patients import Patients
 from vault.records.proposals import Proposals
 from vault.records.reading import Reading
@@ -38,6 +39,7 @@ from vault.storage.db import Database, open_databases
 from vault.storage.keyring import Keyring, SqlRegistry
 from vault.storage.schema import installation
 from vault.storage.stores import open_blobs
+from vault.upkeep.patrol import Patrol
 
 
 def now_micros() -> Micros:
@@ -73,14 +75,17 @@ class Vault:
     auditing: Auditing
     people: People
     patients: Patients
+    merging: Merging
     documents: Documents
     inbox: Inbox
     transfers: Transfers
     reading: Reading
     renderer: Renderer
+    patrol: Patrol
 
     def close(self) -> None:
         """Let everything go in the reverse order; idempotent."""
+        self.patrol.stop()
         self.transfers.close()
         self.renderer.close()
         self.people.close()
@@ -176,10 +181,17 @@ def open_vault(
         ),
         people=people,
         patients=patients,
+        merging=Merging(db=db, log=log, relations=people.relations, patients=patients, clock=clock),
         documents=documents,
         inbox=inbox,
         # At most half of the turns: a line that is cut, and may come back, keeps its turn.
         transfers=Transfers(limit_bytes=settings.limits.document_mib * MIB, most=max(1, settings.limits.uploads // 2)),
         reading=Reading(documents.rooms, patients, tickets),
         renderer=renderer,
+        patrol=Patrol(
+            documents.rooms,
+            blobs,
+            days=settings.blobs.scrub_days,
+            replica=open_blobs(copy) if (copy := settings.blobs.replica()) else None,
+        ),
     )

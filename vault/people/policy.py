@@ -27,6 +27,8 @@ class Act(StrEnum):
     PATIENT_SEARCH = "patient.search"
     PATIENT_VIEW = "patient.view"
     PATIENT_UPDATE = "patient.update"
+    PATIENT_QUALIFY = "patient.qualify"
+    PATIENT_DOUBLES = "patient.doubles"
     PATIENT_MERGE = "patient.merge"
     PATIENT_RESTRICT = "patient.restrict"
     PATIENT_ERASE = "patient.erase"
@@ -165,6 +167,8 @@ MATRIX: Mapping[Act, Mapping[Role, Reach]] = MappingProxyType(
         Act.PATIENT_SEARCH: _allow(Reach.ALWAYS, *_FRONT),
         Act.PATIENT_VIEW: _allow(Reach.ALWAYS, *_FRONT),
         Act.PATIENT_UPDATE: _allow(Reach.ALWAYS, *_FRONT),
+        Act.PATIENT_QUALIFY: _allow(Reach.ALWAYS, *_CARERS),
+        Act.PATIENT_DOUBLES: _allow(Reach.ALWAYS, Role.RECEPTION, Role.CLINICIAN, Role.OWNER),
         Act.PATIENT_MERGE: _allow(Reach.FOLLOWS, Role.CLINICIAN, Role.OWNER),
         Act.PATIENT_RESTRICT: _allow(Reach.FOLLOWS, Role.CLINICIAN, Role.OWNER),
         Act.PATIENT_ERASE: _allow(Reach.ALWAYS, Role.OWNER, Role.DPO),
@@ -210,6 +214,7 @@ MATRIX: Mapping[Act, Mapping[Role, Reach]] = MappingProxyType(
 
 STEP_UP: frozenset[Act] = frozenset(
     {
+        Act.PATIENT_MERGE,
         Act.PATIENT_ERASE,
         Act.PATIENT_EXPORT,
         Act.BREAK_GLASS,

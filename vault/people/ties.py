@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from uuid import uuid4
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -15,6 +16,7 @@ from vault.audit.append import Transaction
 from vault.audit.events import Action, Event, Note, Outcome, Subject
 from vault.errors import Conflict, Invalid, NotFound
 from vault.model import Actor, Micros, PatientId, PersonId, Role
+from vault.people.files import file_of
 from vault.people.policy import Act
 from vault.people.relations import Mode, Relations, mode_of
 from vault.people.roster import Roster, State
@@ -63,7 +65,11 @@ class PatientTies:
 
 
 class Ties:
-    """Methods raise Forbidden, NotFound (no relation), StepUpRequired; Invalid, Conflict."""
+    """Methods raise Forbidden, NotFound (no relation), StepUpRequired; Invalid, Conflict.
+
+    What closes a file (a removal, an objection, a restriction) is written to every record of a merged one, and so outlives the
+    undoing of the merge; what opens it (a member, a grant) is written to the record that was kept.
+    """
 
     def __init__(self, roster: Roster, sessions: Sessions, relations: Relations) -> None:
         self._roster = roster
@@ -76,14 +82,22 @@ class Ties:
         """Who treats a patient, for those who treat them."""
         self._authorise(actor, Act.TEAM_CHANGE, Action.PATIENT_VIEW, Subject(patient=patient))
         now = self._roster.clock()
-        running = (grants.c.patient == patient) & grants.c.revoked_at.is_(None) & (grants.c.until > now)
         with self._roster.db.read() as connection:
-            team = connection.execute(select(care_team.c.person).where(care_team.c.patient == patient)).scalars().all()
+            parts = file_of(connection, patient).parts
+            running = grants.c.patient.in_(parts) & grants.c.revoked_at.is_(None) & (grants.c.until > now)
+            team = connection.execute(select(care_team.c.person).where(care_team.c.patient.in_(parts))).scalars().all()
             rows = connection.execute(select(grants).where(running).order_by(grants.c.until)).mappings().all()
-            objected = connection.execute(select(objections.c.person).where(objections.c.patient == patient)).scalars().all()
-            named = connection.execute(select(restrictions.c.person).where(restrictions.c.patient == patient)).scalars().all()
+            objected = connection.execute(select(objections.c.person).where(objections.c.patient.in_(parts))).scalars().all()
+            named = _named_on_all(connection, parts)
         given = tuple(
-            Grant(row["id"], patient, PersonId(row["person"]), row["since"], row["until"], PersonId(row["granted_by"]))
+            Grant(
+                row["id"],
+                PatientId(row["patient"]),
+                PersonId(row["person"]),
+                row["since"],
+                row["until"],
+                PersonId(row["granted_by"]),
+            )
             for row in rows
         )
         return PatientTies(_ids(team), given, _ids(objected), _ids(named))
@@ -105,10 +119,11 @@ class Ties:
         """``person`` no longer treats ``patient``; the last member stays (Conflict)."""
 
         def change(connection: Connection) -> None:
-            members = connection.execute(select(care_team.c.person).where(care_team.c.patient == patient)).scalars().all()
-            if list(members) == [person]:
+            parts = care_team.c.patient.in_(file_of(connection, patient).parts)
+            members = connection.execute(select(care_team.c.person).where(parts)).scalars().all()
+            if set(members) == {person}:
                 raise Conflict("the last member of a care team stays: add another one first", reason="last_member")
-            connection.execute(delete(care_team).where((care_team.c.patient == patient) & (care_team.c.person == person)))
+            connection.execute(delete(care_team).where(parts & (care_team.c.person == person)))
 
         self._change(actor, Act.TEAM_CHANGE, Action.TEAM_REMOVE, Subject(patient=patient, person=person), change)
 
@@ -146,19 +161,20 @@ class Ties:
 
         def change(connection: Connection) -> None:
             self._roster.by_id(connection, person)
-            same = (objections.c.patient == patient) & (objections.c.person == person)
-            if connection.execute(select(objections.c.person).where(same)).first() is None:
-                row = {"patient": patient, "person": person, "since": self._roster.clock(), "recorded_by": actor.person}
-                connection.execute(insert(objections).values(**row))
+            for part in file_of(connection, patient).parts:
+                same = (objections.c.patient == part) & (objections.c.person == person)
+                if connection.execute(select(objections.c.person).where(same)).first() is None:
+                    row = {"patient": part, "person": person, "since": self._roster.clock(), "recorded_by": actor.person}
+                    connection.execute(insert(objections).values(**row))
 
         self._change(actor, Act.PATIENT_RESTRICT, Action.PATIENT_RESTRICT, Subject(patient=patient, person=person), change)
 
     def withdraw_objection(self, actor: Actor, patient: PatientId, person: PersonId) -> None:
         """The patient accepts the person again."""
-        same = (objections.c.patient == patient) & (objections.c.person == person)
 
         def change(connection: Connection) -> None:
-            connection.execute(delete(objections).where(same))
+            parts = objections.c.patient.in_(file_of(connection, patient).parts)
+            connection.execute(delete(objections).where(parts & (objections.c.person == person)))
 
         self._change(actor, Act.PATIENT_RESTRICT, Action.PATIENT_RESTRICT, Subject(patient=patient, person=person), change)
 
@@ -167,10 +183,11 @@ class Ties:
         everybody = sorted({actor.person, *named}) if named else []
 
         def change(connection: Connection) -> None:
-            connection.execute(delete(restrictions).where(restrictions.c.patient == patient))
-            for person in everybody:
+            parts = file_of(connection, patient).parts
+            connection.execute(delete(restrictions).where(restrictions.c.patient.in_(parts)))
+            for part, person in product(parts, everybody):
                 self._must_care(connection, person)
-                row = {"patient": patient, "person": person, "since": self._roster.clock(), "set_by": actor.person}
+                row = {"patient": part, "person": person, "since": self._roster.clock(), "set_by": actor.person}
                 connection.execute(insert(restrictions).values(**row))
 
         note = Note(count=len(everybody), changed=("restriction",))
@@ -283,5 +300,14 @@ class Ties:
             raise Invalid("this person can't have that place", field="person", reason="role")
 
 
+def _named_on_all(connection: Connection, parts: Sequence[PatientId]) -> Sequence[str]:
+    """Who is named on every restricted record of a file; nobody where none is restricted."""
+    rows = connection.execute(select(restrictions.c.patient, restrictions.c.person).where(restrictions.c.patient.in_(parts)))
+    named: dict[str, set[str]] = {}
+    for patient, person in rows.all():
+        named.setdefault(patient, set()).add(person)
+    return sorted(set.intersection(*named.values())) if named else []
+
+
 def _ids(found: Sequence[str]) -> tuple[PersonId, ...]:
-    return tuple(PersonId(each) for each in sorted(found))
+    return tuple(PersonId(each) for each in sorted(set(found)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, Select, bindparam, func, insert, literal, select, tuple_, update
 
 from vault.errors import Conflict, NotFound
 from vault.model import BlobId, DocumentId, Micros, PatientId, PersonId, ScopeId
+from vault.people.files import must_stand_alone
 from vault.storage.schema import document_versions, documents, patients, tombstones
 
 FILED = "filed"
@@ -32,6 +34,7 @@ class StoredVersion:
     sealed_size: int
     sealed_sha256: bytes
     fingerprint: bytes
+    mac: int
     deposited_at: Micros
     deposited_by: PersonId
     channel: str
@@ -56,6 +59,7 @@ def _versions() -> Select[*tuple[object, ...]]:
         one.sealed_size,
         one.sealed_sha256,
         one.fingerprint,
+        one.mac,
         one.deposited_at,
         one.deposited_by,
         one.channel,
@@ -77,7 +81,10 @@ _OLDER = _WHOLE.where(document_versions.c.version == bindparam("version"))
 _TWINS = (
     select(documents.c.id, documents.c.patient)
     .join(document_versions, document_versions.c.document == documents.c.id)
-    .where(document_versions.c.fingerprint == bindparam("fingerprint"), document_versions.c.version == documents.c.version)
+    .where(
+        document_versions.c.fingerprint.in_(bindparam("fingerprints", expanding=True)),
+        document_versions.c.version == documents.c.version,
+    )
     .where(func.coalesce(documents.c.state, "") == FILED)
 )
 # coalesce keeps the planner off the index by state: nearly every document is filed, so it would read them all.
@@ -89,6 +96,13 @@ def patient_scope(connection: Connection, patient: PatientId) -> ScopeId:
     if scope is None:
         raise NotFound(f"patient {patient}")
     return ScopeId(scope)
+
+
+def filing_scope(connection: Connection, patient: PatientId) -> ScopeId:
+    """The scope under which something new is filed with a patient. Raises NotFound, Conflict (``merged`` into another file)."""
+    scope = patient_scope(connection, patient)
+    must_stand_alone(connection, patient)
+    return scope
 
 
 def patient_state(connection: Connection, patient: PatientId) -> str | None:
@@ -114,11 +128,11 @@ def stored_versions(connection: Connection, document: DocumentId) -> list[Stored
 
 
 def patient_documents(
-    connection: Connection, patient: PatientId, *, before: tuple[Micros, DocumentId] | None, limit: int
+    connection: Connection, parts: Sequence[PatientId], *, before: tuple[Micros, DocumentId] | None, limit: int
 ) -> list[StoredVersion]:
-    """The current versions filed with a patient, newest deposit first, from just after ``before``."""
+    """The current versions filed in the records of one file, newest deposit first, from just after ``before``."""
     statement = _versions().where(
-        documents.c.patient == patient,
+        documents.c.patient == parts[0] if len(parts) == 1 else documents.c.patient.in_(parts),
         func.coalesce(documents.c.state, "") == FILED,
         document_versions.c.version == documents.c.version,
     )
@@ -158,9 +172,9 @@ def newest_version(connection: Connection, document: DocumentId) -> int:
     return int(connection.execute(statement).scalar_one() or 0)
 
 
-def same_bytes(connection: Connection, fingerprint: bytes) -> list[tuple[DocumentId, PatientId]]:
-    """The documents, wherever filed, whose current version has this fingerprint."""
-    found = connection.execute(_TWINS, {"fingerprint": fingerprint})
+def same_bytes(connection: Connection, fingerprints: Iterable[bytes]) -> list[tuple[DocumentId, PatientId]]:
+    """The documents, wherever filed, whose current version has one of these fingerprints."""
+    found = connection.execute(_TWINS, {"fingerprints": list(fingerprints)})
     return sorted((DocumentId(row.id), PatientId(row.patient)) for row in found)
 
 
@@ -193,6 +207,7 @@ def add_version(connection: Connection, stored: StoredVersion) -> None:
             sealed_size=stored.sealed_size,
             sealed_sha256=stored.sealed_sha256,
             fingerprint=stored.fingerprint,
+            mac=stored.mac,
             deposited_at=stored.deposited_at,
             deposited_by=stored.deposited_by,
             channel=stored.channel,
@@ -230,7 +245,7 @@ def bury(connection: Connection, document: DocumentId, patient: PatientId, at: M
     connection.execute(insert(tombstones).values(document=document, patient=patient, moved_at=at, moved_by=by))
 
 
-def buried(connection: Connection, patient: PatientId) -> list[tuple[DocumentId, Micros, PersonId]]:
-    """What once stood in a patient's file and was moved away: document, when, by whom; newest first."""
-    statement = select(tombstones).where(tombstones.c.patient == patient).order_by(tombstones.c.moved_at.desc())
+def buried(connection: Connection, parts: Sequence[PatientId]) -> list[tuple[DocumentId, Micros, PersonId]]:
+    """What once stood in the records of a file and was moved away: document, when, by whom; newest first."""
+    statement = select(tombstones).where(tombstones.c.patient.in_(parts)).order_by(tombstones.c.moved_at.desc())
     return [(DocumentId(row.document), Micros(row.moved_at), PersonId(row.moved_by)) for row in connection.execute(statement)]

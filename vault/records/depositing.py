@@ -16,6 +16,7 @@ from vault.audit.append import Transaction
 from vault.audit.events import Action, Event, Outcome, Subject
 from vault.errors import AlreadyPresent, Conflict, Invalid, StorageUnavailable
 from vault.model import Actor, Document, DocumentId, Micros, PatientId, Scan, ScopeId
+from vault.people.files import File, file_of
 from vault.people.policy import Act, decide_role
 from vault.records import catalogue
 from vault.records.access import note_of, relation_to
@@ -24,7 +25,7 @@ from vault.records.catalogue import FILED, StoredVersion
 from vault.records.descriptions import Description, Place, seal_description
 from vault.records.file_names import accepted_name
 from vault.records.intake import ByteStream, Intake
-from vault.records.rooms import Rooms, document_of
+from vault.records.rooms import Fingerprint, Rooms, document_of
 from vault.records.turns import Turns
 from vault.records.types import document_type
 from vault.sealing.documents import Sealed
@@ -74,7 +75,7 @@ class Deposits:
         with rooms.gate.refusals(actor, Action.DOCUMENT_UPLOAD, Subject(patient=patient)):
             decide_role(actor.role, Act.DOCUMENT_UPLOAD)
             with rooms.db.read() as connection:
-                scope = catalogue.patient_scope(connection, patient)
+                scope = catalogue.filing_scope(connection, patient)
                 relation = rooms.gate.relation(connection, actor, patient)
             rooms.gate.authorise(actor, Act.DOCUMENT_UPLOAD, relation)
             kind = document_type(type)
@@ -82,11 +83,11 @@ class Deposits:
             document = DocumentId(rooms.new_id())
             filing = Filing(patient, scope, document, 1, kind.code, act_date, accepted_name(file_name), channel)
             intake = Intake(body, limit_bytes=self._limit_bytes, declared_size=declared_size, expected_sha256=expected_sha256)
-            stored, description = self._take_in(actor, filing, intake)
+            stored, description, prints = self._take_in(actor, filing, intake)
             subject = Subject(patient, document, 1, document_class=kind.group)
             note = replace(note_of(relation, size=stored.size), code=scan_code(description.scan))
             event = Event(Action.DOCUMENT_UPLOAD, Outcome.SUCCESS, actor, subject, note)
-            is_elsewhere = self._file(stored, event)
+            is_elsewhere = self._file(stored, prints, event)
             return replace(document_of(stored, description), is_elsewhere=is_elsewhere)
 
     def replace(
@@ -114,14 +115,15 @@ class Deposits:
             intake = Intake(body, limit_bytes=self._limit_bytes, declared_size=declared_size, expected_sha256=expected_sha256)
             version, name = before.version + 1, accepted_name(file_name)
             filing = Filing(before.patient, scope, document, version, described.type, described.act_date, name, channel)
-            stored, description = self._take_in(actor, filing, intake)
+            stored, description, prints = self._take_in(actor, filing, intake)
             group = document_type(described.type).group
             subject = Subject(before.patient, document, version, document_class=group)
             note = replace(note_of(relation, size=stored.size), code=scan_code(description.scan))
             event = Event(Action.DOCUMENT_REPLACE, Outcome.SUCCESS, actor, subject, note)
 
             def work(transaction: Transaction) -> None:
-                _refuse_twin(catalogue.same_bytes(transaction.connection, stored.fingerprint), before.patient)
+                twins = catalogue.same_bytes(transaction.connection, prints.known)
+                _refuse_twin(twins, file_of(transaction.connection, before.patient))
                 catalogue.supersede(transaction.connection, document, version)
                 catalogue.add_version(transaction.connection, stored)
                 transaction.record(event)
@@ -129,16 +131,15 @@ class Deposits:
             self._commit(work, stored)
             return document_of(stored, description)
 
-    def _take_in(self, actor: Actor, filing: Filing, intake: Intake) -> tuple[StoredVersion, Description]:
-        """Seal the body and make it durable; the row to be written and its description."""
+    def _take_in(self, actor: Actor, filing: Filing, intake: Intake) -> tuple[StoredVersion, Description, Fingerprint]:
+        """Seal the body and make it durable; the row to be written, its description, and how a twin would be known."""
         rooms = self._rooms
-        fingerprint = b""
+        judged = list[Fingerprint]()
 
         def judge(sealed: Sealed) -> None:
-            nonlocal fingerprint
-            fingerprint = rooms.fingerprint(sealed.sha256)
+            judged.append(rooms.fingerprint(sealed.sha256))
             with rooms.db.read() as connection:
-                _refuse_twin(catalogue.same_bytes(connection, fingerprint), filing.patient)
+                _refuse_twin(catalogue.same_bytes(connection, judged[-1].known), file_of(connection, filing.patient))
 
         with self.turns.take():
             deposited = rooms.bodies.take_in(
@@ -155,10 +156,10 @@ class Deposits:
         with rooms.scopes.open(filing.scope) as scope_key:
             place = Place(filing.document, filing.version, filing.patient, actor.person)
             sealed = seal_description(scope_key, rooms.tenant, place, description)
-        return self._row(actor, filing, deposited, fingerprint, sealed), description
+        return self._row(actor, filing, deposited, judged[-1], sealed), description, judged[-1]
 
     def _row(
-        self, actor: Actor, filing: Filing, deposited: Deposited, fingerprint: bytes, description_sealed: bytes
+        self, actor: Actor, filing: Filing, deposited: Deposited, prints: Fingerprint, description_sealed: bytes
     ) -> StoredVersion:
         sealed, now = deposited.sealed, self._rooms.clock()
         return StoredVersion(
@@ -175,7 +176,8 @@ class Deposits:
             size=sealed.size,
             sealed_size=sealed.sealed_size,
             sealed_sha256=sealed.sealed_sha256,
-            fingerprint=fingerprint,
+            fingerprint=prints.value,
+            mac=prints.mac,
             deposited_at=now,
             deposited_by=actor.person,
             channel=filing.channel,
@@ -183,12 +185,12 @@ class Deposits:
             is_handover=False,
         )
 
-    def _file(self, stored: StoredVersion, event: Event) -> bool:
+    def _file(self, stored: StoredVersion, prints: Fingerprint, event: Event) -> bool:
         """Row and event in one transaction; True where the same bytes are filed with another patient too."""
 
         def work(transaction: Transaction) -> bool:
-            twins = catalogue.same_bytes(transaction.connection, stored.fingerprint)
-            _refuse_twin(twins, stored.patient)
+            twins = catalogue.same_bytes(transaction.connection, prints.known)
+            _refuse_twin(twins, file_of(transaction.connection, stored.patient))
             catalogue.add_document(transaction.connection, stored)
             transaction.record(event)
             return bool(twins)
@@ -216,7 +218,7 @@ def check_act_date(act_date: date | None, now: Micros) -> None:
         raise Invalid("the date of the act is impossible", field="act_date", reason="impossible_date")
 
 
-def _refuse_twin(twins: list[tuple[DocumentId, PatientId]], patient: PatientId) -> None:
+def _refuse_twin(twins: list[tuple[DocumentId, PatientId]], file: File) -> None:
     for document, owner in twins:
-        if owner == patient:
+        if owner in file.parts:
             raise AlreadyPresent(f"these bytes are filed as document {document}", document=document)

@@ -11,11 +11,14 @@ from dataclasses import replace
 from datetime import date
 from uuid import uuid4
 
+from sqlalchemy import Connection
+
 from kms.keys import KeyService
 from vault.audit.append import AuditLog, Receipt
 from vault.audit.events import Action, Event, Note, Outcome, Subject
 from vault.errors import LogUnavailable, Tampered, VaultError
 from vault.model import Actor, Document, DocumentId, Micros, Page, PatientId, TenantId
+from vault.people.files import File, file_of
 from vault.people.policy import Act, Relation, decide_role
 from vault.people.relations import Relations
 from vault.records import catalogue
@@ -153,8 +156,8 @@ class Documents:
             decide_role(actor.role, Act.DOCUMENT_LIST)
             with self._rooms.db.read() as connection:
                 catalogue.patient_scope(connection, patient)
-                self._rooms.gate.authorise(actor, Act.DOCUMENT_LIST, self._rooms.gate.relation(connection, actor, patient))
-                return tuple(Tombstone(*row) for row in catalogue.buried(connection, patient))
+                readable = self._readable(connection, actor, file_of(connection, patient))
+                return tuple(Tombstone(*row) for row in catalogue.buried(connection, tuple(readable)))
 
     def versions(self, actor: Actor, document: DocumentId) -> tuple[Document, ...]:
         """Every version of a document, newest first: "Remplacé par". Raises as ``describe``."""
@@ -166,7 +169,7 @@ class Documents:
     def list(
         self, actor: Actor, patient: PatientId, *, before: DocumentId | None = None, limit: int = LIST_LIMIT
     ) -> Page[Document]:
-        """The documents of a patient, newest deposit first; what the actor may not describe comes masked.
+        """The documents of a patient's file, newest deposit first; what the actor may not describe comes masked.
 
         ``before``: the last document of the page before. One event per patient and session within five minutes.
         Raises NotFound, Forbidden, KeysUnavailable, LogUnavailable.
@@ -176,17 +179,18 @@ class Documents:
             decide_role(actor.role, Act.DOCUMENT_LIST)
             with self._rooms.db.read() as connection:
                 scope = catalogue.patient_scope(connection, patient)
-                relation = self._rooms.gate.relation(connection, actor, patient)
-                self._rooms.gate.authorise(actor, Act.DOCUMENT_LIST, relation)
+                file = file_of(connection, patient)
+                readable = self._readable(connection, actor, file)
                 start = None
                 if before is not None:
                     last = catalogue.stored_version(connection, before)
                     start = (last.first_deposited_at, before)
-                rows = catalogue.patient_documents(connection, patient, before=start, limit=limit + 1)
-            note = replace(note_of(relation), count=len(rows[:limit]))
-            self._once(actor, Event(Action.PATIENT_VIEW, Outcome.GRANTED, actor, subject, note), "list", patient)
+                rows = catalogue.patient_documents(connection, tuple(readable), before=start, limit=limit + 1)
+            note = replace(note_of(next(iter(readable.values()))), count=len(rows[:limit]))
+            event = Event(Action.PATIENT_VIEW, Outcome.GRANTED, actor, Subject(patient=file.root), note)
+            self._once(actor, event, "list", file.root)
             with self._rooms.scopes.open(scope):  # one unwrap for the whole page
-                items = tuple(self._listed(actor, row, relation) for row in rows[:limit])
+                items = tuple(self._listed(actor, row, readable[row.patient]) for row in rows[:limit])
             return Page(items, more=len(rows) > limit)
 
     def describe(self, actor: Actor, document: DocumentId) -> Document:
@@ -255,6 +259,14 @@ class Documents:
             relation = self._rooms.gate.relation(connection, actor, stored.patient)
         description = self._rooms.description(stored)
         return stored, description, relation_to(relation, actor, stored, description, self._rooms.clock())
+
+    def _readable(self, connection: Connection, actor: Actor, file: File) -> dict[PatientId, Relation]:
+        """The records of a file whose documents the actor may list, with the tie to each. Raises NotFound, Forbidden."""
+        ties = {part: self._rooms.gate.relation(connection, actor, part) for part in file.parts}
+        readable = {part: tie for part, tie in ties.items() if is_allowed(actor, Act.DOCUMENT_LIST, tie)}
+        if not readable:
+            self._rooms.gate.authorise(actor, Act.DOCUMENT_LIST, ties[file.root])
+        return readable
 
     def _once(self, actor: Actor, event: Event, *what: str | int) -> Receipt:
         """Record ``event`` unless this session was granted the same a moment ago."""

@@ -6,6 +6,7 @@ patient's scope and changes two rows; the blob, which binds only vault, document
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -14,6 +15,7 @@ from vault.audit.append import Receipt, Transaction
 from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject
 from vault.errors import AlreadyPresent, Busy, Conflict, NotFound, NotRenderable, StorageUnavailable
 from vault.model import Actor, Document, DocumentId, Identity, Page, PatientId, Scan, ScopeId
+from vault.people.files import file_of
 from vault.people.policy import Act, decide_role
 from vault.records import catalogue, draft_rows
 from vault.records.access import note_of
@@ -26,7 +28,7 @@ from vault.records.file_names import accepted_name
 from vault.records.intake import ByteStream, Intake
 from vault.records.local_time import practice_day, watermark
 from vault.records.proposals import Proposals, concordance
-from vault.records.rooms import Rooms, document_of
+from vault.records.rooms import Fingerprint, Rooms, document_of
 from vault.records.tickets import Tickets
 from vault.records.turns import Turns
 from vault.records.types import document_type
@@ -36,6 +38,7 @@ from vault.sealing.binding import data_key_context
 from vault.sealing.documents import Sealed
 from vault.sealing.fields import open_field, seal_field
 from vault.settings import MIB, LimitSettings
+from vault.storage import standing
 
 LIST_LIMIT = 200
 
@@ -91,21 +94,22 @@ class Inbox:
             decide_role(actor.role, Act.INBOX_USE)
             name = accepted_name(file_name)
             intake = Intake(body, limit_bytes=self._limit_bytes, declared_size=declared_size, expected_sha256=expected_sha256)
-            stored, description = self._take_in(actor, document, name, intake, channel)
+            stored, description, prints = self._take_in(actor, document, name, intake, channel)
             note = Note(purpose=Purpose.HOPERAT, bytes=stored.size, code=scan_code(description.scan))
-            self._add(stored, Event(Action.DOCUMENT_UPLOAD, Outcome.SUCCESS, actor, subject, note))
+            self._add(stored, prints, Event(Action.DOCUMENT_UPLOAD, Outcome.SUCCESS, actor, subject, note))
         with suppress(Busy, NotFound, StorageUnavailable):  # it is safely in; its pages are counted when it is first looked at
             description = self._examine(actor, stored, description)
-        return self._draft(stored, description, set())
+        return self._draft(stored, description)
 
     def list(self, actor: Actor, limit: int = LIST_LIMIT) -> Page[Draft]:
         """What waits, newest first. Raises Forbidden, Tampered, KeysUnavailable."""
         decide_role(actor.role, Act.INBOX_USE)
         with self._rooms.db.read() as connection:
             rows = draft_rows.latest(connection, limit + 1)
-            elsewhere = draft_rows.filed_twins(connection, [stored.fingerprint for stored in rows])
-        drafts = tuple(self._draft(stored, self._description(stored), elsewhere) for stored in rows[:limit])
-        return Page(drafts, len(rows) > limit)
+        described = [(stored, self._description(stored)) for stored in rows[:limit]]
+        elsewhere = self._filed_elsewhere(described)
+        drafts = (self._draft(stored, told, is_filed=stored.document in elsewhere) for stored, told in described)
+        return Page(tuple(drafts), len(rows) > limit)
 
     def count(self, actor: Actor) -> int:
         """How many documents wait. Raises Forbidden."""
@@ -121,9 +125,7 @@ class Inbox:
         if description.pages is None and description.trouble is None:
             with suppress(Busy):
                 description = self._examine(actor, stored, description)
-        with self._rooms.db.read() as connection:
-            elsewhere = draft_rows.filed_twins(connection, [stored.fingerprint])
-        return self._draft(stored, description, elsewhere)
+        return self._draft(stored, description, is_filed=bool(self._filed_elsewhere([(stored, description)])))
 
     def page(self, actor: Actor, draft: DocumentId, number: int, width: int, *, quarter_turns: int = 0) -> RenderedPage:
         """A page as pixels, watermarked; one event per session within five minutes.
@@ -186,7 +188,8 @@ class Inbox:
             kind = document_type(type)
             check_act_date(act_date, self._rooms.clock())
             with self._rooms.db.read() as connection:
-                scope = catalogue.patient_scope(connection, patient)
+                scope = catalogue.filing_scope(connection, patient)
+                parts = file_of(connection, patient).parts
                 relation = self._rooms.gate.relation(connection, actor, patient)
             self._rooms.gate.authorise(actor, Act.DOCUMENT_UPLOAD, relation)
             stored = self._find(draft)
@@ -196,6 +199,7 @@ class Inbox:
                 place = Place(draft, 1, patient, stored.deposited_by)
                 sealed = seal_description(key, self._rooms.tenant, place, description)
             data_key = self._resealed(stored, scope)
+            prints = self._rooms.fingerprint(bytes.fromhex(known.sha256)).known
             event = Event(
                 Action.DOCUMENT_REFILE,
                 Outcome.SUCCESS,
@@ -205,9 +209,9 @@ class Inbox:
             )
 
             def work(tx: Transaction) -> bool:
-                owners = catalogue.same_bytes(tx.connection, stored.fingerprint)
+                owners = catalogue.same_bytes(tx.connection, prints)
                 for twin, owner in owners:
-                    if owner == patient and twin != draft:
+                    if owner in parts and twin != draft:
                         raise AlreadyPresent(f"these bytes are filed as document {twin}", document=twin)
                 draft_rows.move(
                     tx.connection, draft, patient=patient, scope=scope, data_key_sealed=data_key, description_sealed=sealed
@@ -251,7 +255,7 @@ class Inbox:
 
             self._rooms.log.transact(work)
         self._filed.drop(actor, "filed", document)
-        return self._draft(replace(stored, patient=NOBODY, state=DRAFT), filed.description, set())
+        return self._draft(replace(stored, patient=NOBODY, state=DRAFT), filed.description)
 
     def discard(self, actor: Actor, draft: DocumentId) -> None:
         """Destroy a draft: a wrong scan, a blank page. Raises NotFound, Forbidden, Conflict (it was filed meanwhile)."""
@@ -270,14 +274,13 @@ class Inbox:
 
     def _take_in(
         self, actor: Actor, document: DocumentId, name: str, intake: Intake, channel: str
-    ) -> tuple[StoredVersion, DraftDescription]:
-        fingerprint = b""
+    ) -> tuple[StoredVersion, DraftDescription, Fingerprint]:
+        judged = list[Fingerprint]()
 
         def judge(sealed: Sealed) -> None:
-            nonlocal fingerprint
-            fingerprint = self._rooms.fingerprint(sealed.sha256)
+            judged.append(self._rooms.fingerprint(sealed.sha256))
             with self._rooms.db.read() as connection:
-                self._refuse_twin(draft_rows.twin(connection, fingerprint))
+                self._refuse_twin(draft_rows.twin(connection, judged[-1].known))
 
         with self._turns.take():
             taken = self._rooms.bodies.take_in(intake, scope=self._scope, document=document, version=1, judge=judge)
@@ -297,18 +300,19 @@ class Inbox:
             size=taken.sealed.size,
             sealed_size=taken.sealed.sealed_size,
             sealed_sha256=taken.sealed.sealed_sha256,
-            fingerprint=fingerprint,
+            fingerprint=judged[-1].value,
+            mac=judged[-1].mac,
             deposited_at=now,
             deposited_by=actor.person,
             channel=channel,
             integrated_at=None,
             is_handover=False,
         )
-        return stored, description
+        return stored, description, judged[-1]
 
-    def _add(self, stored: StoredVersion, event: Event) -> None:
+    def _add(self, stored: StoredVersion, prints: Fingerprint, event: Event) -> None:
         def work(tx: Transaction) -> None:
-            self._refuse_twin(draft_rows.twin(tx.connection, stored.fingerprint))
+            self._refuse_twin(draft_rows.twin(tx.connection, prints.known))
             draft_rows.add(tx.connection, stored)
             tx.record(event)
 
@@ -378,7 +382,16 @@ class Inbox:
         self._rooms.db.write(lambda connection: draft_rows.describe(connection, stored.document, sealed))
         return description
 
-    def _draft(self, stored: StoredVersion, description: DraftDescription, elsewhere: set[bytes]) -> Draft:
+    def _filed_elsewhere(self, drafts: Sequence[tuple[StoredVersion, DraftDescription]]) -> set[DocumentId]:
+        """Those whose bytes are filed with some patient already, under whichever MAC key."""
+        with self._rooms.db.read() as connection:
+            macs = standing.versions(connection, standing.VERSIONS)
+        prints = {stored.document: self._rooms.twin_prints(stored, told.sha256, macs) for stored, told in drafts}
+        with self._rooms.db.read() as connection:
+            found = draft_rows.filed_twins(connection, frozenset[bytes]().union(*prints.values()))
+        return {document for document, known in prints.items() if not known.isdisjoint(found)}
+
+    def _draft(self, stored: StoredVersion, description: DraftDescription, *, is_filed: bool = False) -> Draft:
         return Draft(
             id=stored.document,
             file_name=description.file_name,
@@ -390,6 +403,6 @@ class Inbox:
             pages=description.pages,
             trouble=description.trouble,
             proposal=description.proposal,
-            is_filed_elsewhere=stored.fingerprint in elsewhere,
+            is_filed_elsewhere=is_filed,
             scan=Scan(description.scan),
         )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, exists, insert, select, union, update
 
 from kms.keys import Secret
-from vault.errors import NotFound, Tampered
-from vault.model import Identity, Micros, PatientId, PersonId, Role, ScopeId, Sex, TenantId
+from vault.errors import Conflict, NotFound, Tampered
+from vault.model import Identity, IdentityStatus, Micros, PatientId, PersonId, Role, ScopeId, Sex, TenantId
 from vault.sealing.binding import field_context
 from vault.sealing.fields import open_field, seal_field
+from vault.sealing.index import Entry
 from vault.storage.schema import care_team, patient_index, patients, people
 
 ACTIVE = "active"
+MERGED = "merged"
+"""Read through the file that was kept; the record itself stays as it was."""
+_PRESENT = (ACTIVE, MERGED)
 _CARING = (Role.CLINICIAN.value, Role.OWNER.value)
 
 
@@ -28,6 +32,7 @@ class StoredPatient:
     identity_sealed: bytes
     created_at: Micros
     created_by: PersonId
+    merged_into: PatientId | None = None
 
 
 def _context(tenant: TenantId, patient: PatientId) -> bytes:
@@ -36,15 +41,7 @@ def _context(tenant: TenantId, patient: PatientId) -> bytes:
 
 def seal_identity(scope_key: Secret, tenant: TenantId, patient: PatientId, identity: Identity) -> bytes:
     """The identity as JSON under the scope's field key, bound to the patient."""
-    fields = {
-        "birth_name": identity.birth_name,
-        "given_names": identity.given_names,
-        "birth_date": identity.birth_date,
-        "sex": identity.sex,
-        "used_name": identity.used_name,
-        "ins": identity.ins,
-    }
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    text = json.dumps(asdict(identity), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return seal_field(scope_key, _context(tenant, patient), text.encode())
 
 
@@ -52,13 +49,17 @@ def open_identity(scope_key: Secret, tenant: TenantId, patient: PatientId, seale
     """The identity again. Raises Tampered where it was altered or is another patient's."""
     try:
         fields = json.loads(open_field(scope_key, _context(tenant, patient), sealed))
-        return Identity(**{**fields, "given_names": tuple(fields["given_names"]), "sex": Sex(fields["sex"])})
+        kinds = {"sex": Sex(fields["sex"]), "status": IdentityStatus(fields["status"])}
+        return Identity(**{**fields, **kinds, "given_names": tuple(fields["given_names"])})
     except (ValueError, TypeError, KeyError) as error:
         raise Tampered(f"the identity of patient {patient} can't be read", kind="field") from error
 
 
 def _patients() -> Select[*tuple[object, ...]]:
-    return select(patients.c.id, patients.c.scope, patients.c.identity_sealed, patients.c.created_at, patients.c.created_by)
+    columns = patients.c
+    return select(
+        columns.id, columns.scope, columns.identity_sealed, columns.created_at, columns.created_by, columns.merged_into
+    )
 
 
 def _stored(row: Row[*tuple[object, ...]]) -> StoredPatient:
@@ -66,21 +67,44 @@ def _stored(row: Row[*tuple[object, ...]]) -> StoredPatient:
 
 
 def _is_of(person: PersonId) -> ColumnElement[bool]:
-    return exists().where((care_team.c.patient == patients.c.id) & (care_team.c.person == person))
+    part, team = patients.alias(), care_team.c
+    own = exists().where((team.patient == patients.c.id) & (team.person == person))
+    joined = (part.c.merged_into == patients.c.id) & (team.patient == part.c.id) & (team.person == person)
+    return own | exists().where(joined)
 
 
 def stored_patient(connection: Connection, patient: PatientId) -> StoredPatient:
-    """Raises NotFound."""
-    row = connection.execute(_patients().where(patients.c.id == patient, patients.c.state == ACTIVE)).one_or_none()
+    """The record of a file that stands for itself. Raises NotFound, Conflict (``merged``: it is read through another one)."""
+    stored = _present(connection, patient)
+    if stored.merged_into is not None:
+        raise Conflict("this file was merged into another one", reason="merged", patient=stored.merged_into)
+    return stored
+
+
+def kept_patient(connection: Connection, patient: PatientId) -> StoredPatient:
+    """The record that stands for the file of ``patient``: its own, or the one it was merged into. Raises NotFound."""
+    stored = _present(connection, patient)
+    return stored if stored.merged_into is None else _present(connection, stored.merged_into)
+
+
+def _present(connection: Connection, patient: PatientId) -> StoredPatient:
+    row = connection.execute(_patients().where(patients.c.id == patient, patients.c.state.in_(_PRESENT))).one_or_none()
     if row is None:
         raise NotFound(f"patient {patient}")
     return _stored(row)
 
 
 def stored_patients(connection: Connection, wanted: Sequence[PatientId]) -> list[StoredPatient]:
-    """Those of ``wanted`` who are there."""
-    statement = _patients().where(patients.c.id.in_(wanted), patients.c.state == ACTIVE)
+    """Those of ``wanted`` who are there, merged into others or not."""
+    statement = _patients().where(patients.c.id.in_(wanted), patients.c.state.in_(_PRESENT))
     return [_stored(row) for row in connection.execute(statement)]
+
+
+def kept_patients(connection: Connection, found: Sequence[StoredPatient]) -> dict[PatientId, StoredPatient]:
+    """By each record's id, the record that stands for its file."""
+    absorbed = {stored.merged_into for stored in found if stored.merged_into is not None}
+    roots = {stored.id: stored for stored in (*found, *stored_patients(connection, sorted(absorbed)))}
+    return {stored.id: roots[stored.merged_into or stored.id] for stored in found}
 
 
 def latest(connection: Connection, person: PersonId | None, limit: int) -> list[StoredPatient]:
@@ -93,9 +117,9 @@ def latest(connection: Connection, person: PersonId | None, limit: int) -> list[
 
 
 def candidates(connection: Connection, sets: Sequence[Iterable[bytes]], person: PersonId, limit: int) -> list[StoredPatient]:
-    """The patients that hold every index value of at least one set; those whom ``person`` treats first."""
+    """The records that hold every index value of at least one set, merged ones too; those whom ``person`` treats first."""
     found = union(*(_holding(sorted(values)) for values in sets)).subquery()
-    statement = _patients().where(patients.c.id.in_(select(found.c.patient)), patients.c.state == ACTIVE)
+    statement = _patients().where(patients.c.id.in_(select(found.c.patient)), patients.c.state.in_(_PRESENT))
     statement = statement.order_by(_is_of(person).desc(), patients.c.created_at.desc(), patients.c.id).limit(limit)
     return [_stored(row) for row in connection.execute(statement)]
 
@@ -109,7 +133,7 @@ def _holding(values: Sequence[bytes]) -> Select[str]:
     return statement
 
 
-def add(connection: Connection, stored: StoredPatient, index: Iterable[bytes], team: Iterable[PersonId]) -> None:
+def add(connection: Connection, stored: StoredPatient, index: Entry, team: Iterable[PersonId]) -> None:
     """Insert a patient with index values and care team."""
     connection.execute(
         insert(patients).values(
@@ -119,6 +143,7 @@ def add(connection: Connection, stored: StoredPatient, index: Iterable[bytes], t
             state=ACTIVE,
             created_at=stored.created_at,
             created_by=stored.created_by,
+            mac=index.mac,
         )
     )
     _add_index(connection, stored.id, index)
@@ -127,21 +152,33 @@ def add(connection: Connection, stored: StoredPatient, index: Iterable[bytes], t
         connection.execute(insert(care_team), members)
 
 
-def change(connection: Connection, patient: PatientId, identity_sealed: bytes, index: Iterable[bytes]) -> None:
+def change(connection: Connection, patient: PatientId, identity_sealed: bytes, index: Entry) -> None:
     """Replace the identity and everything under which it is found."""
-    connection.execute(update(patients).where(patients.c.id == patient).values(identity_sealed=identity_sealed))
+    same = patients.c.id == patient
+    connection.execute(update(patients).where(same).values(identity_sealed=identity_sealed, mac=index.mac))
     connection.execute(delete(patient_index).where(patient_index.c.patient == patient))
     _add_index(connection, patient, index)
 
 
-def _add_index(connection: Connection, patient: PatientId, index: Iterable[bytes]) -> None:
-    connection.execute(insert(patient_index), [{"value": value, "patient": patient} for value in sorted(index)])
+def reindex(connection: Connection, patient: PatientId, read: bytes, index: Entry) -> bool:
+    """Replace everything under which the identity ``read`` is found; False where it was changed or erased meanwhile."""
+    same = (patients.c.id == patient) & (patients.c.identity_sealed == read)
+    if connection.execute(update(patients).where(same).values(mac=index.mac)).rowcount != 1:
+        return False
+    connection.execute(delete(patient_index).where(patient_index.c.patient == patient))
+    _add_index(connection, patient, index)
+    return True
 
 
-def team_of(connection: Connection, patient: PatientId) -> tuple[PersonId, ...]:
-    """Who treats a patient, in the order of joining."""
-    statement = select(care_team.c.person).where(care_team.c.patient == patient).order_by(care_team.c.since, care_team.c.person)
-    return tuple(PersonId(person) for person in connection.execute(statement).scalars())
+def _add_index(connection: Connection, patient: PatientId, index: Entry) -> None:
+    connection.execute(insert(patient_index), [{"value": value, "patient": patient} for value in sorted(index.values)])
+
+
+def team_of(connection: Connection, parts: Iterable[PatientId]) -> tuple[PersonId, ...]:
+    """Who treats a patient, in the order of joining; ``parts``: the records of the file."""
+    mine = care_team.c.patient.in_(tuple(parts))
+    statement = select(care_team.c.person).where(mine).order_by(care_team.c.since, care_team.c.person)
+    return tuple(dict.fromkeys(PersonId(person) for person in connection.execute(statement).scalars()))
 
 
 def first_clinician(connection: Connection) -> PersonId | None:

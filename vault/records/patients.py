@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import date
 from uuid import uuid4
 
@@ -10,18 +11,20 @@ from kms.keys import KeyService
 from vault.audit.append import AuditLog, Receipt, Transaction
 from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject
 from vault.errors import Conflict, Invalid
-from vault.model import Actor, Identity, Micros, Page, Patient, PatientId, PersonId, Role, ScopeKind, TenantId
+from vault.model import Actor, Identity, IdentityStatus, Micros, Page, Patient, PatientId, PersonId, Role, ScopeKind, TenantId
+from vault.people.files import file_of
 from vault.people.policy import Act, decide_role
 from vault.people.relations import Relations
-from vault.records import duplicates, patient_rows
+from vault.records import duplicates, merge_rows, patient_rows
 from vault.records.access import Gate, flags
-from vault.records.identity import checked
+from vault.records.identity import changed, checked, is_strictly_same
 from vault.records.local_time import practice_day
 from vault.records.patient_rows import StoredPatient, open_identity, seal_identity
 from vault.records.query import alternatives, matches, parse
 from vault.records.tickets import Tickets
 from vault.sealing.index import BlindIndex, Token, joined
 from vault.sealing.scopes import ScopeKeys
+from vault.storage import standing
 from vault.storage.db import Database
 
 SEARCH_LIMIT = 50
@@ -60,18 +63,22 @@ class Patients:
 
         Without ``care_team``, a carer who creates joins it; reception's patient joins the practice's first clinician.
         Raises Forbidden, Invalid (``field``, ``reason``), Conflict (``reason`` possible_duplicate, ``candidates``: ids that may
-        be the same person) unless ``anyway``, KeysUnavailable, StorageUnavailable, StorageFull, LogUnavailable.
+        be the same person), KeysUnavailable, StorageUnavailable, StorageFull, LogUnavailable. ``anyway``: the pairs are noted
+        as suspected doubles instead.
         """
         with self._gate.refusals(actor, Action.PATIENT_CREATE, Subject()):
             decide_role(actor.role, Act.PATIENT_CREATE)
             identity = checked(identity, self._today())
+            _must_vouch(actor, identity)
             with self._db.read() as connection:
                 team = self._team(actor, care_team, patient_rows.first_clinician(connection))
                 if not patient_rows.are_carers(connection, team):
                     raise Invalid("a care team holds clinicians", field="care_team", reason="not_a_clinician")
-            if not anyway:
-                self._refuse_double(actor, identity)
-            patient, index = PatientId(self._new_id()), self._index.values(identity)
+            doubles = tuple(double.id for double in self._similar(actor, identity))
+            if doubles and not anyway:
+                ids = " ".join(doubles)
+                raise Conflict("this may be a patient who is already here", reason="possible_duplicate", candidates=ids)
+            patient, index = PatientId(self._new_id()), self._index.entry(identity)
             scope = self._scopes.create(ScopeKind.PATIENT)
             with self._scopes.open(scope) as key:
                 sealed = seal_identity(key, self._tenant, patient, identity)
@@ -80,45 +87,60 @@ class Patients:
 
             def work(tx: Transaction) -> None:
                 patient_rows.add(tx.connection, stored, index, team)
+                merge_rows.suspect(tx.connection, patient, doubles, stored.created_at)
                 tx.record(event)
 
             self._log.transact(work)
         return Patient(patient, identity, stored.created_at, team)
 
     def get(self, actor: Actor, patient: PatientId) -> Patient:
-        """One patient's identity. One event per session within five minutes. Raises NotFound, Forbidden, KeysUnavailable."""
-        subject = Subject(patient=patient)
-        with self._gate.refusals(actor, Action.PATIENT_VIEW, subject):
+        """One patient's identity; that of the file that was kept, where this one was merged into it.
+
+        One event per session within five minutes. Raises NotFound, Forbidden, KeysUnavailable.
+        """
+        with self._gate.refusals(actor, Action.PATIENT_VIEW, Subject(patient=patient)):
             decide_role(actor.role, Act.PATIENT_VIEW)
             with self._db.read() as connection:
-                stored = patient_rows.stored_patient(connection, patient)
-                team = patient_rows.team_of(connection, patient)
-                relation = self._gate.relation(connection, actor, patient)
+                stored = patient_rows.kept_patient(connection, patient)
+                file = file_of(connection, stored.id)
+                team = patient_rows.team_of(connection, file.parts)
+                absorbed = patient_rows.stored_patients(connection, file.parts[1:])
+                relation = self._gate.relation(connection, actor, stored.id)
             self._gate.authorise(actor, Act.PATIENT_VIEW, relation)
             note = Note(purpose=Purpose.TREAT, relation=flags(relation))
-            if self._tickets.find(actor, "list", patient) is None:
-                receipt = self._log.record(Event(Action.PATIENT_VIEW, Outcome.GRANTED, actor, subject, note))
-                self._tickets.keep(actor, receipt, "list", patient)
-            return Patient(patient, self._identity(stored), stored.created_at, team)
+            if self._tickets.find(actor, "list", stored.id) is None:
+                event = Event(Action.PATIENT_VIEW, Outcome.GRANTED, actor, Subject(patient=stored.id), note)
+                self._tickets.keep(actor, self._log.record(event), "list", stored.id)
+            others = tuple(self._identity(part) for part in absorbed)
+            return Patient(stored.id, self._identity(stored), stored.created_at, team, others)
 
     def update(self, actor: Actor, patient: PatientId, identity: Identity) -> Patient:
-        """Correct an identity. Raises NotFound, Forbidden, Invalid, KeysUnavailable, LogUnavailable."""
+        """Correct an identity; the event names the traits that changed, never what they say.
+
+        Raises NotFound, Forbidden (a qualified identity is a carer's word), Invalid, Conflict (``changed``: somebody was
+        faster, ``merged``), KeysUnavailable, LogUnavailable.
+        """
         subject = Subject(patient=patient)
         with self._gate.refusals(actor, Action.PATIENT_UPDATE, subject):
             decide_role(actor.role, Act.PATIENT_UPDATE)
             identity = checked(identity, self._today())
             with self._db.read() as connection:
                 stored = patient_rows.stored_patient(connection, patient)
-                team = patient_rows.team_of(connection, patient)
+                parts = file_of(connection, patient).parts
+                team = patient_rows.team_of(connection, parts)
                 self._gate.authorise(actor, Act.PATIENT_UPDATE, self._gate.relation(connection, actor, patient))
-            before, index = self._identity(stored), self._index.values(identity)
+            before, index = self._identity(stored), self._index.entry(identity)
+            _must_vouch(actor, identity, before)
+            doubles = {double.id for double in self._similar(actor, identity)}.difference(parts)
             with self._scopes.open(stored.scope) as key:
                 sealed = seal_identity(key, self._tenant, patient, identity)
-            event = Event(Action.PATIENT_UPDATE, Outcome.SUCCESS, actor, subject, Note(changed=_changed(before, identity)))
+            event = Event(Action.PATIENT_UPDATE, Outcome.SUCCESS, actor, subject, Note(changed=changed(before, identity)))
 
             def work(tx: Transaction) -> None:
-                patient_rows.stored_patient(tx.connection, patient)
+                if patient_rows.stored_patient(tx.connection, patient).identity_sealed != stored.identity_sealed:
+                    raise Conflict("somebody else has just corrected this identity", reason="changed")
                 patient_rows.change(tx.connection, patient, sealed, index)
+                merge_rows.suspect(tx.connection, patient, doubles, self._clock())
                 tx.record(event)
 
             self._log.transact(work)
@@ -127,6 +149,7 @@ class Patients:
     def search(self, actor: Actor, text: str, limit: int = 20) -> Page[Patient]:
         """The patients meant by ``text``, by name; those whom the actor treats come first where there are more than ``limit``.
 
+        A file that was merged is found under its own traits, and shown as the one that was kept (``Patient.absorbed``).
         What was typed is never written anywhere. Raises Forbidden, KeysUnavailable, StorageUnavailable, LogUnavailable.
         """
         limit = min(max(limit, 1), SEARCH_LIMIT)
@@ -135,16 +158,8 @@ class Patients:
             query = parse(text, self._today())
             if not query.is_enough:
                 return Page(())
-            sets = [{self._index.value(token) for token in wanted} for wanted in alternatives(query)]
-            with self._db.read() as connection:
-                rows = patient_rows.candidates(connection, sets, actor.person, OPENED + 1)
-            found: list[Patient] = []
-            for stored in rows[:OPENED]:
-                identity = self._identity(stored)
-                if matches(query, identity):
-                    found.append(Patient(stored.id, identity, stored.created_at))
-                if len(found) > limit:
-                    break
+            rows = self._candidates(alternatives(query), actor.person, OPENED + 1)
+            found = self._whole(rows[:OPENED], lambda who: matches(query, who), limit + 1)
             more = len(found) > limit or len(rows) > OPENED
             self._log.record(Event(Action.PATIENT_SEARCH, Outcome.SUCCESS, actor, note=Note(count=len(found[:limit]))))
         return Page(tuple(sorted(found[:limit], key=_by_name)), more)
@@ -170,10 +185,19 @@ class Patients:
         return self._similar(actor, checked(identity, self._today()))
 
     def named(self, actor: Actor, wanted: Sequence[PatientId]) -> dict[PatientId, Patient]:
-        """The identities of some patients for a list that the caller has logged. Raises Forbidden, KeysUnavailable."""
+        """The identities of some patients for a list that the caller has logged; a merged file's is that of the one kept.
+
+        Raises Forbidden, KeysUnavailable.
+        """
         decide_role(actor.role, Act.PATIENT_VIEW)
         with self._db.read() as connection:
-            rows = patient_rows.stored_patients(connection, wanted)
+            kept = patient_rows.kept_patients(connection, patient_rows.stored_patients(connection, wanted))
+        who = {root.id: Patient(root.id, self._identity(root), root.created_at) for root in kept.values()}
+        return {asked: who[root.id] for asked, root in kept.items()}
+
+    def own(self, actor: Actor, rows: Sequence[StoredPatient]) -> dict[PatientId, Patient]:
+        """The identities that records bear themselves, merged into others or not. Raises Forbidden, KeysUnavailable."""
+        decide_role(actor.role, Act.PATIENT_VIEW)
         return {stored.id: Patient(stored.id, self._identity(stored), stored.created_at) for stored in rows}
 
     def recognise(
@@ -194,17 +218,46 @@ class Patients:
         return self._holding(actor, duplicates.lookups(identity), lambda who: duplicates.may_be_one(identity, who))
 
     def _holding(self, actor: Actor, sets: Sequence[Iterable[Token]], holds: Callable[[Identity], bool]) -> tuple[Patient, ...]:
-        values = [{self._index.value(token) for token in wanted} for wanted in sets]
-        with self._db.read() as connection:
-            rows = patient_rows.candidates(connection, values, actor.person, OPENED)
-        opened = (Patient(stored.id, self._identity(stored), stored.created_at) for stored in rows)
-        return tuple(patient for patient in opened if holds(patient.identity))
+        return tuple(self._whole(self._candidates(sets, actor.person, OPENED), holds, OPENED))
 
-    def _refuse_double(self, actor: Actor, identity: Identity) -> None:
-        doubles = self._similar(actor, identity)
-        if doubles:
-            ids = " ".join(patient.id for patient in doubles)
-            raise Conflict("this may be a patient who is already here", reason="possible_duplicate", candidates=ids)
+    def _whole(self, rows: Sequence[StoredPatient], holds: Callable[[Identity], bool], most: int) -> list[Patient]:
+        """The files of those records for whose identity ``holds``, at most ``most``: each once, with what it was found by."""
+        with self._db.read() as connection:
+            kept = patient_rows.kept_patients(connection, rows)
+        found: dict[PatientId, Patient] = {}
+        for stored in rows:
+            if len(found) >= most:
+                break
+            identity = self._identity(stored)
+            if not holds(identity):
+                continue
+            root = kept[stored.id]
+            known = found.get(root.id)
+            if root is stored:
+                found[root.id] = Patient(root.id, identity, root.created_at, absorbed=known.absorbed if known else ())
+            else:
+                known = known or Patient(root.id, self._identity(root), root.created_at)
+                found[root.id] = replace(known, absorbed=(*known.absorbed, identity))
+        return list(found.values())
+
+    def _candidates(self, sets: Sequence[Iterable[Token]], person: PersonId, limit: int) -> list[StoredPatient]:
+        """Who stands under every token of one of ``sets``, under whichever MAC key: a rotation may be half done.
+
+        Asked again where the rotation brought somebody under a further key between question and answer.
+        """
+        wanted = [frozenset(tokens) for tokens in sets]
+        every = frozenset[Token]().union(*wanted)
+        with self._db.read() as connection:
+            macs = standing.versions(connection, standing.PATIENTS)
+        while macs:
+            known = {mac: self._index.values(every, mac) for mac in macs}
+            values = [{known[mac][token] for token in tokens} for mac in macs for tokens in wanted]
+            with self._db.read() as connection:
+                rows = patient_rows.candidates(connection, values, person, limit)
+                macs = tuple(set(standing.versions(connection, standing.PATIENTS)).union(macs))
+            if len(macs) == len(known):
+                return rows
+        return []
 
     def _team(self, actor: Actor, asked: Sequence[PersonId], first: PersonId | None) -> tuple[PersonId, ...]:
         if asked:
@@ -229,7 +282,8 @@ def _by_name(patient: Patient) -> tuple[str, str, str]:
     return joined(identity.birth_name), joined(identity.given_names[0]), identity.birth_date
 
 
-def _changed(before: Identity, after: Identity) -> tuple[str, ...]:
-    """The names of the traits that differ, for the log; never their values."""
-    traits = ("birth_name", "given_names", "birth_date", "sex", "used_name", "ins")
-    return tuple(trait for trait in traits if getattr(before, trait) != getattr(after, trait))
+def _must_vouch(actor: Actor, after: Identity, before: Identity | None = None) -> None:
+    """Who calls an identity qualified, or changes one that stays so, vouches for it: a carer. Raises Forbidden."""
+    is_kept = before is not None and before.status is IdentityStatus.QUALIFIED and is_strictly_same(before, after)
+    if after.status is IdentityStatus.QUALIFIED and not is_kept:
+        decide_role(actor.role, Act.PATIENT_QUALIFY)

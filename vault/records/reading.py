@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Select, func, select, update
 from vault.audit.append import Receipt, Transaction
 from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject
 from vault.model import Actor, Document, DocumentId, Micros, Page, Patient, Role
+from vault.people.files import followed_by
 from vault.people.policy import Act, decide_role
 from vault.people.relations import running_window
 from vault.records import catalogue
@@ -23,7 +24,7 @@ from vault.records.patients import Patients
 from vault.records.rooms import Rooms, document_of
 from vault.records.tickets import Tickets
 from vault.records.types import document_type
-from vault.storage.schema import care_team, documents, locum_windows
+from vault.storage.schema import documents, locum_windows
 
 UNREAD_LIMIT = 100
 
@@ -128,10 +129,9 @@ class Reading:
 
 def _waiting(actor: Actor, now: Micros) -> Select[str]:
     """The documents of the actor's patients that nobody has taken over; a locum's are those of whom they replace now."""
-    mine = select(care_team.c.patient).where(care_team.c.person == actor.person)
+    mine = followed_by(actor.person)
     if actor.role is Role.LOCUM:
-        replaced = select(locum_windows.c.replaces).where(running_window(actor.person, now))
-        mine = select(care_team.c.patient).where(care_team.c.person.in_(replaced))
+        mine = followed_by(select(locum_windows.c.replaces).where(running_window(actor.person, now)))
     return (
         select(documents.c.id)
         .where(documents.c.state == FILED, documents.c.integrated_at.is_(None), documents.c.patient.in_(mine))

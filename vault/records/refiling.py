@@ -15,6 +15,7 @@ from vault.audit.events import REASON_CHARACTERS, Action, Event, Outcome, Subjec
 from vault.audit.reading import COLUMNS, Reader
 from vault.errors import AlreadyPresent, Conflict, Invalid
 from vault.model import Actor, Document, DocumentId, Micros, PatientId, PersonId, ScopeId
+from vault.people.files import file_of
 from vault.people.policy import Act, decide_role
 from vault.records import catalogue
 from vault.records.access import note_of, relation_to
@@ -55,14 +56,17 @@ def refile(rooms: Rooms, actor: Actor, document: DocumentId, patient: PatientId,
         with rooms.db.read() as connection:
             current = catalogue.stored_version(connection, document)
             source = rooms.gate.relation(connection, actor, current.patient)
+            here = file_of(connection, current.patient).parts
         description = rooms.description(current)
         rooms.gate.authorise(actor, Act.DOCUMENT_REFILE, relation_to(source, actor, current, description, rooms.clock()))
         with rooms.db.read() as connection:
-            scope = catalogue.patient_scope(connection, patient)
+            scope = catalogue.filing_scope(connection, patient)
+            there = file_of(connection, patient).parts
             target = rooms.gate.relation(connection, actor, patient)
             versions = catalogue.stored_versions(connection, document)
         rooms.gate.authorise(actor, Act.DOCUMENT_UPLOAD, target)
-        _check(current, patient, reason)
+        _check(current, reason, is_there=patient in here)
+        known = rooms.fingerprint(bytes.fromhex(description.sha256)).known
         moved = [_resealed(rooms, stored, patient, scope) for stored in versions]
         group = document_type(description.type).group
         note = replace(note_of(target, size=current.size), reason=reason or None, code="refiled")
@@ -72,8 +76,8 @@ def refile(rooms: Rooms, actor: Actor, document: DocumentId, patient: PatientId,
         ]
 
         def work(transaction: Transaction) -> None:
-            for twin, owner in catalogue.same_bytes(transaction.connection, current.fingerprint):
-                if owner == patient and twin != document:
+            for twin, owner in catalogue.same_bytes(transaction.connection, known):
+                if owner in there and twin != document:
                     raise AlreadyPresent(f"these bytes are filed as document {twin}", document=twin)
             catalogue.move(transaction.connection, document, current.patient, patient)
             if len(catalogue.stored_versions(transaction.connection, document)) != len(moved):
@@ -89,8 +93,8 @@ def refile(rooms: Rooms, actor: Actor, document: DocumentId, patient: PatientId,
     return Refiled(document_of(moved[0], description), seen, taken)
 
 
-def _check(current: StoredVersion, patient: PatientId, reason: str) -> None:
-    if current.patient == patient:
+def _check(current: StoredVersion, reason: str, *, is_there: bool) -> None:
+    if is_there:
         raise Conflict("the document is filed with this patient already", reason="same_patient")
     if current.integrated_at is not None and not reason.strip():
         raise Invalid("a clinician has taken it over: say why it moves", field="reason", reason="missing")

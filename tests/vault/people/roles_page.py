@@ -51,6 +51,9 @@ WORDS = f"""\
   enough: the person must be named on it, or break the glass. Otherwise the answer is 404, as for an id that does not exist.
 - **follows**: member of the patient's care team (and named, where the file is restricted). Leave to see a file, by grant, as a
   locum or in an emergency, is never leave to make it last or to pass it on.
+  `patient.merge` asks it of both files, so that nobody reads more by merging; undoing asks it of the file that was kept.
+- `patient.qualify`: who calls an identity *qualifiée*, or changes one that stays so, vouches for it. Reception sets the other
+  statuses, and may lower any.
 - **own**: the person's own upload, until somebody has taken it over ("Vu et validé").
 - **counter**: administrative documents, those marked "à remettre", and reception's own uploads until {OWN_UPLOAD_GRACE_H} h
   after they were taken over. Other documents are a line without title ("Document médical"), so the answer is 403.
