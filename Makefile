@@ -6,6 +6,7 @@ DEMO_DIR  ?= var/demo
 JOBS      ?= $(shell nproc 2>/dev/null || echo 2)
 TESTS     ?= tests
 ONLY      ?=
+KILLS     ?= 1000
 PYTHON    ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(name) 2>/dev/null)))
 
 VERSION   := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -13,7 +14,7 @@ BIN       := $(VENV)/bin
 PIP       := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types contracts tests bench parts softhsm screenshots translations lock sbom image release clean
+.PHONY: help demo test check format lint types contracts tests bench kills parts softhsm screenshots translations lock sbom image release clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -32,6 +33,9 @@ check: $(VENV)/dev.stamp parts ## what CI runs: format, lint, types, contracts, 
 
 bench: $(VENV)/bench.stamp softhsm ## the benchmarks: a table on screen and var/bench.json (ONLY=seal,upload)
 	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
+
+kills: $(VENV)/dev.stamp parts ## kill the log's writer under load, on both databases, and count what is lost (KILLS=1000)
+	@COFFRE_KILLS="$(KILLS)" $(BIN)/python -m pytest tests/vault/audit/test_durability.py -q -p no:randomly -m alone
 
 # --- the parts of check ------------------------------------------------------------------------------------------------
 
