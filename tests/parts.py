@@ -8,8 +8,11 @@ import socket
 from contextlib import ExitStack
 from pathlib import Path
 
-LAUNCH = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-"""How the tests start Chromium: it asks nobody outside for anything."""
+LAUNCH = [
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
+    "--use-fake-device-for-media-stream",
+]  # fmt: skip
+"""How the tests start Chromium: it asks nobody outside for anything, and its camera shows a test picture."""
 
 
 class MissingPart(Exception):

@@ -19,7 +19,7 @@ from web.documents import WIDTHS
 from web.forms import date_typed, field_errors
 from web.pages import today
 from web.routes import audited
-from web.safety import check_forgery
+from web.safety import CAMERA_PERMISSIONS, check_forgery
 from web.session import actor, vault
 from web.uploads import Form
 
@@ -29,6 +29,13 @@ FOUND = 8
 DAY_US = 86_400_000_000
 MOST_PAGES = 60
 """Pages put on the filing page at once: enough to recognise a document; the rest is read once it is filed."""
+
+
+@inbox.after_request
+def allow_camera(response: Response) -> Response:
+    """Papers are photographed here, and nowhere else."""
+    response.headers["Permissions-Policy"] = CAMERA_PERMISSIONS
+    return response
 
 
 @inbox.get("/inbox")

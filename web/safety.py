@@ -53,11 +53,13 @@ FIXED_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Permissions-Policy": PERMISSIONS
-    + ", camera=(self), clipboard-read=(self), publickey-credentials-get=(self), publickey-credentials-create=(self)",
+    + ", camera=(), clipboard-read=(self), publickey-credentials-get=(self), publickey-credentials-create=(self)",
     "X-Permitted-Cross-Domain-Policies": "none",
     "X-DNS-Prefetch-Control": "off",
     "Cache-Control": "no-store",
 }
+CAMERA_PERMISSIONS = FIXED_HEADERS["Permissions-Policy"].replace("camera=()", "camera=(self)")
+"""For the one page that photographs papers: no other may ask for the camera."""
 HSTS = "max-age=63072000; includeSubDomains"
 
 

@@ -1,5 +1,6 @@
 // The inbox by keyboard: the queue, the page and the form change in place, so that transfers go on underneath.
 
+import { camera } from "./camera.js";
 import { Problem, ask } from "./http.js";
 import { arrivals, transfers } from "./transfers.js";
 import { birthDate, made } from "./wording.js";
@@ -25,12 +26,10 @@ export default function inbox(tray) {
   const drop = tray.querySelector("[data-drop]");
   const list = tray.querySelector("[data-list]");
   const chooser = drop.querySelector("input[type=file]");
-  const camera = tray.querySelector("[data-camera]");
   const part = (name) => tray.querySelector(`[data-${name}]`);
   let going = null;
   drop.dataset.live = "";
   part("plain").hidden = true;
-  camera.hidden = false;
   chooser.required = false;
 
   // --- going on without leaving the page ---
@@ -198,7 +197,7 @@ export default function inbox(tray) {
 
   const take_in = (files) => files.forEach(queue.add);
   arrivals({ chooser, zone: drop.querySelector(".drop"), take: take_in });
-  const lens = camera.querySelector("input");
-  lens.addEventListener("change", () => { take_in([...lens.files]); lens.value = ""; });
+  const dialog = document.getElementById("camera");
+  camera({ dialog, opener: tray.querySelector("[data-webcam]"), lenses: document.querySelectorAll("[data-lens] input"), take: queue.add });
   ready();
 }
