@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Table, insert
 
-from kms.keys import KeyService, Secret
+from kms.keys import KeyService, KeyUse, Secret
 from vault.model import Identity, PatientId, PersonId, ScopeId, ScopeKind, Sex, TenantId
 from vault.records.patient_rows import ACTIVE, seal_identity
 from vault.sealing.binding import scope_context
@@ -106,10 +106,11 @@ def settle(db: Database, keyring_db: Database, keys: KeyService, tenant: TenantI
                     "state": ACTIVE,
                     "created_at": 0,
                     "created_by": creator,
+                    "mac": keys.active(KeyUse.MAC),
                 }
             )
             for token in tokens(identity):
-                value = known.get(token) or known.setdefault(token, index.value(token))
+                value = known.get(token) or known.setdefault(token, index.values([token])[token])
                 index_rows.append({"value": value, "patient": patient})
         add_rows(keyring_db, scopes, scope_rows)
         add_rows(db, patients, patient_rows)

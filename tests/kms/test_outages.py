@@ -73,7 +73,7 @@ def test_one_failure_is_not_felt_or_is_an_outage(shim: Shim, open_shim: OpenShim
         try:
             keys.unwrap(wrapped, context=b"c").wipe()
             keys.wrap(SECRET, context=b"d")
-            keys.mac(Purpose.LOG, b"m")
+            keys.mac(Purpose.FINGERPRINT, b"m")
         except KeysUnavailable:
             shim.behave()
             time.sleep(1.05)
@@ -152,12 +152,12 @@ def test_a_module_that_hangs_while_it_starts_is_given_up(shim: Shim, open_shim: 
         for _ in range(3):
             begun = time.monotonic()
             with pytest.raises(KeysUnavailable):
-                keys.mac(Purpose.LOG, b"m")
+                keys.mac(Purpose.FINGERPRINT, b"m")
             assert time.monotonic() - begun < 1
     begun = time.monotonic()
     while True:
         try:
-            keys.mac(Purpose.LOG, b"m")
+            keys.mac(Purpose.FINGERPRINT, b"m")
             break
         except KeysUnavailable:
             assert time.monotonic() - begun < 5

@@ -44,13 +44,13 @@ def test_a_wrong_pin_is_tried_once(shim: Shim, open_shim: OpenShim, registry: Me
         with closing(TokenKeys(shim.settings, registry)) as keys:
             for _ in range(5):
                 with pytest.raises(PinRefused):
-                    keys.mac(Purpose.LOG, b"m")
+                    keys.mac(Purpose.FINGERPRINT, b"m")
             assert keys.health().code == "pin_refused"
     assert shim.calls("C_Login") - logins == 1
     assert shim.calls("C_OpenSession") == shim.calls("C_CloseSession")
     pin_file.write_text(right)
     with closing(TokenKeys(shim.settings, registry)) as keys:
-        assert len(keys.mac(Purpose.LOG, b"m")) == 32
+        assert len(keys.mac(Purpose.FINGERPRINT, b"m")) == 32
 
 
 def test_an_operator_may_allow_one_more_try(shim: Shim, open_shim: OpenShim, registry: MemoryRegistry) -> None:
@@ -59,10 +59,10 @@ def test_an_operator_may_allow_one_more_try(shim: Shim, open_shim: OpenShim, reg
     with closing(TokenKeys(shim.settings, registry)) as keys:
         for _ in range(2):
             with pytest.raises(PinRefused):
-                keys.mac(Purpose.LOG, b"m")
+                keys.mac(Purpose.FINGERPRINT, b"m")
         keys.pool.retry_pin()
         time.sleep(1.05)
-        assert len(keys.mac(Purpose.LOG, b"m")) == 32
+        assert len(keys.mac(Purpose.FINGERPRINT, b"m")) == 32
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])

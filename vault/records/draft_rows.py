@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
@@ -57,22 +58,22 @@ def count(connection: Connection) -> int:
     return connection.execute(select(func.count()).select_from(documents).where(documents.c.state == DRAFT)).scalar_one()
 
 
-def twin(connection: Connection, fingerprint: bytes) -> DocumentId | None:
-    """The draft that holds the same bytes."""
+def twin(connection: Connection, fingerprints: Iterable[bytes]) -> DocumentId | None:
+    """The draft that holds the same bytes, known under one of ``fingerprints``."""
     statement = (
         select(documents.c.id)
         .join(document_versions, document_versions.c.document == documents.c.id)
-        .where(document_versions.c.fingerprint == fingerprint, documents.c.state == DRAFT)
+        .where(document_versions.c.fingerprint.in_(list(fingerprints)), documents.c.state == DRAFT)
         .limit(1)
     )
     found = connection.execute(statement).scalar_one_or_none()
     return DocumentId(found) if found is not None else None
 
 
-def filed_twins(connection: Connection, fingerprints: list[bytes]) -> set[bytes]:
+def filed_twins(connection: Connection, fingerprints: Iterable[bytes]) -> set[bytes]:
     """Those of ``fingerprints`` under which a document is already filed with some patient."""
     filed = exists().where((documents.c.id == document_versions.c.document) & (documents.c.state == FILED))
-    statement = select(document_versions.c.fingerprint).where(document_versions.c.fingerprint.in_(fingerprints), filed)
+    statement = select(document_versions.c.fingerprint).where(document_versions.c.fingerprint.in_(list(fingerprints)), filed)
     return {bytes(found) for found in connection.execute(statement).scalars()}
 
 

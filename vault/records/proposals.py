@@ -8,9 +8,11 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import date
 
-from kms.keys import KeyService, Purpose
+from kms.errors import KeyDestroyed, KeyMissing
+from kms.keys import KeyService, KeyUse, Purpose
 from vault.model import Actor, Identity, PatientId, TenantId
 from vault.records.drafts import Concordance, Proposal
 from vault.records.patients import Patients
@@ -97,7 +99,8 @@ class Proposals:
 
     def sheet(self, patient: PatientId, type: str) -> str:  # noqa: A002  # the field's word, as in Document
         """What the QR code of a separator sheet says: ids and a keyed check, so that only sheets printed here are believed."""
-        return f"{SHEET} {patient} {type} {self._check(patient, type).hex()}"
+        with key_faults():
+            return f"{SHEET} {patient} {type} {self._check(patient, type)}"
 
     def read(self, actor: Actor, codes: Iterable[Code], text: str, today: date) -> Proposal | None:
         """The first proposal that a page makes: a sheet of ours, an INS Datamatrix, then a name with its birth date.
@@ -110,15 +113,24 @@ class Proposals:
                 return proposal
         return self._of_text(actor, text, today)
 
-    def _check(self, patient: str, type: str) -> bytes:  # noqa: A002  # as above
+    def _check(self, patient: str, type: str, mac: int | None = None) -> str:  # noqa: A002  # as above
+        message = bind("coffre/sheet/v1", self._tenant, patient, type)
+        return self._keys.mac(Purpose.FINGERPRINT, message, number=mac)[:SHEET_MAC_BYTES].hex()
+
+    def _is_ours(self, patient: str, type: str, check: str) -> bool:  # noqa: A002  # as above
+        """Whether a sheet was printed here, under any MAC key that is left: paper outlives a rotation."""
         with key_faults():
-            return self._keys.mac(Purpose.FINGERPRINT, bind("coffre/sheet/v1", self._tenant, patient, type))[:SHEET_MAC_BYTES]
+            for mac in self._keys.versions(KeyUse.MAC):
+                with suppress(KeyMissing, KeyDestroyed):  # an older key may have stayed on a token that was left behind
+                    if hmac.compare_digest(self._check(patient, type, mac), check):
+                        return True
+        return False
 
     def _of_sheet(self, content: str) -> Proposal | None:
         parts = content.split(" ")
         if len(parts) != 4 or parts[0] != SHEET or parts[2] not in {kind.code for kind in CATALOGUE}:
             return None
-        if not hmac.compare_digest(self._check(parts[1], parts[2]).hex(), parts[3]):
+        if not parts[3].isascii() or not self._is_ours(parts[1], parts[2], parts[3]):
             return None
         return Proposal(PatientId(parts[1]), parts[2], source="sheet")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kms.keys import KeyService, Purpose
+from kms.keys import KeyService, KeyUse, Purpose
 from vault.audit.append import AuditLog
 from vault.model import Document, Micros, Scan, TenantId
 from vault.records.access import Gate
@@ -15,7 +15,20 @@ from vault.records.descriptions import Description, Place, open_description
 from vault.sealing.binding import bind
 from vault.sealing.faults import key_faults
 from vault.sealing.scopes import ScopeKeys
+from vault.storage import standing
 from vault.storage.db import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The keyed fingerprints of one body: equal bytes are recognised, a guess can't be confirmed."""
+
+    mac: int
+    """The number of the active MAC key."""
+    value: bytes
+    """The fingerprint under it, for a new row."""
+    known: frozenset[bytes]
+    """Under which a twin may stand: also those of older MAC keys, while a rotation has not moved every row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +50,24 @@ class Rooms:
         with self.scopes.open(stored.scope) as scope_key:
             return open_description(scope_key, self.tenant, place_of(stored), stored.description_sealed)
 
-    def fingerprint(self, sha256: bytes) -> bytes:
-        """The keyed fingerprint of a body: equal bytes are recognised, a guess can't be confirmed. Raises KeysUnavailable."""
+    def fingerprint(self, sha256: bytes) -> Fingerprint:
+        """The fingerprints of a body. Raises KeysUnavailable."""
+        with self.db.read() as connection:
+            macs = standing.versions(connection, standing.VERSIONS)
         with key_faults():
-            return self.keys.mac(Purpose.FINGERPRINT, bind("coffre/fingerprint/v1", self.tenant, sha256))
+            active = self.keys.active(KeyUse.MAC)
+        value = self._print(sha256, active)
+        others = [self._print(sha256, mac) for mac in macs if mac != active]
+        return Fingerprint(active, value, frozenset({value, *others}))
+
+    def twin_prints(self, stored: StoredVersion, sha256: str, macs: tuple[int, ...]) -> frozenset[bytes]:
+        """Under which fingerprints a twin of a stored version may stand, ``macs`` being all MAC keys in use."""
+        others = [self._print(bytes.fromhex(sha256), mac) for mac in macs if mac != stored.mac]
+        return frozenset({stored.fingerprint, *others})
+
+    def _print(self, sha256: bytes, mac: int) -> bytes:
+        with key_faults():
+            return self.keys.mac(Purpose.FINGERPRINT, bind("coffre/fingerprint/v1", self.tenant, sha256), number=mac)
 
 
 def place_of(stored: StoredVersion) -> Place:

@@ -7,9 +7,11 @@ No key of the index ever stands in this process, so a stolen database can't be t
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 
-from kms.keys import KeyService, Purpose
+from kms.keys import KeyService, KeyUse, Purpose
 from vault.model import Identity, TenantId
 from vault.sealing.binding import bind
 from vault.sealing.faults import key_faults
@@ -79,6 +81,15 @@ def tokens(identity: Identity) -> frozenset[Token]:
     return frozenset(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Under what somebody is found."""
+
+    mac: int
+    """The number of the MAC key that made all of the values."""
+    values: frozenset[bytes]
+
+
 class BlindIndex:
     """Turns tokens into index values, in the token."""
 
@@ -86,12 +97,16 @@ class BlindIndex:
         self._keys = keys
         self._tenant = tenant
 
-    def value(self, token: Token) -> bytes:
-        """The 16-byte value of one token. Raises KeysUnavailable."""
-        name, text = token
+    def values(self, wanted: Iterable[Token], mac: int | None = None) -> dict[Token, bytes]:
+        """The 16-byte value of each token under one MAC key (default: the active one). Raises KeysUnavailable."""
+        asked = list(dict.fromkeys(wanted))
+        messages = [bind("coffre/search/v1", self._tenant, name, text) for name, text in asked]
         with key_faults():
-            return self._keys.mac(Purpose.SEARCH, bind("coffre/search/v1", self._tenant, name, text))[:VALUE_BYTES]
+            made = self._keys.macs(Purpose.SEARCH, messages, number=mac)
+        return {token: value[:VALUE_BYTES] for token, value in zip(asked, made, strict=True)}
 
-    def values(self, identity: Identity) -> frozenset[bytes]:
-        """The values of every token of an identity."""
-        return frozenset(self.value(token) for token in tokens(identity))
+    def entry(self, identity: Identity) -> Entry:
+        """The values of every token of an identity, all under the active MAC key. Raises KeysUnavailable."""
+        with key_faults():
+            mac = self._keys.active(KeyUse.MAC)
+        return Entry(mac, frozenset(self.values(tokens(identity), mac).values()))

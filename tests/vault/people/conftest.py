@@ -102,7 +102,6 @@ def build(settings: DatabaseSettings, clock: Clock, *, cost: Cost = CHEAP, at_on
     people = open_people(
         db=db,
         scopes=scopes,
-        keys=keys,
         log=log,
         installation=installed,
         clock=lambda: Micros(clock()),

@@ -314,6 +314,7 @@ def test_without_the_token_nobody_signs_in_and_nothing_is_counted(house: House) 
     house.enrol()
     with house.db.read() as connection:
         before = connection.execute(select(failures)).all()
+    house.people.roster.scopes.forget(house.installed.system_scope)
     house.keys.break_down()
     with pytest.raises(KeysUnavailable):
         house.people.sign_in.password("lmartin", PASSWORD, OFFICE)

@@ -42,7 +42,7 @@ def staff(house: House) -> dict[str, SignedIn]:
 def admit(house: House, *team: Actor) -> PatientId:
     """A patient with a care team."""
     patient = PatientId(uuid4().hex)
-    row = {"id": patient, "scope": uuid4().hex, "identity_sealed": b"", "created_at": house.clock.now}
+    row = {"id": patient, "scope": uuid4().hex, "identity_sealed": b"", "created_at": house.clock.now, "mac": 1}
     known = {column.name for column in patient_table.columns}
     extra = {"log_reference": uuid4().hex} if "log_reference" in known else {}
 

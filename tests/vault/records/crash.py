@@ -1,7 +1,8 @@
 """A vault in a directory that outlives its process: what crash tests kill, and how they look at what is left. Knows no test.
 
 Run as a program it deposits documents and says ``ACK <document> <sha256>`` for each that was acknowledged:
-``python -m tests.vault.records.crash DIRECTORY FIRST COUNT``.
+``python -m tests.vault.records.crash DIRECTORY FIRST COUNT``; with ``erase`` behind, it puts them into the inbox and then
+destroys them, and says ``GONE <draft>`` for each whose destruction was acknowledged.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from vault.errors import VaultError
 from vault.model import Actor, Document, DocumentId, Micros, PatientId, PersonId, Role, ScopeId, ScopeKind, TenantId
 from vault.people.relations import Relations
 from vault.records.documents import Documents
+from vault.records.inbox import Inbox
+from vault.records.patients import Patients
+from vault.records.proposals import Proposals
 from vault.records.scanning import Scanner
 from vault.records.tickets import Tickets
 from vault.rendering.renderer import Renderer
@@ -44,6 +48,7 @@ from vault.upkeep.scrub import Report, Scrub
 
 TENANT = TenantId("a" * 32)
 PERSON, PATIENT = PersonId("1" * 32), PatientId("2" * 32)
+RECEPTION = Actor(PERSON, "accueil", "Accueil", Role.RECEPTION, session="4" * 32, methods=("pwd", "otp"))
 CLINICIAN = Actor(PERSON, "lmartin", "Dr Martin", Role.CLINICIAN, session="3" * 32, methods=("pwd", "otp"))
 BEGIN = "/upload-begins-here"
 """The child looks for this file just before it deposits: a mark in a trace of its system calls."""
@@ -68,6 +73,7 @@ class Standing:
     """An open vault in its directory."""
 
     documents: Documents
+    inbox: Inbox
     blobs: DiskBlobs
     log: AuditLog
     db: Database
@@ -80,9 +86,7 @@ def standing(directory: Path, *, new_id: Callable[[], str] = lambda: uuid4().hex
     migrate.upgrade(db, keyring_db)
     keys = KeptKeys()
     scopes = ScopeKeys(Keyring(keyring_db), keys, TENANT)
-    with db.read() as connection:
-        log_scope = connection.execute(select(installation.c.log_scope)).scalar_one_or_none()
-    log_scope = log_scope or _found(db, scopes)
+    log_scope = _scope(db, "log_scope") or _found(db, scopes)
     log = AuditLog(db=db, keyring=keyring_db, tenant=TENANT, open_key=lambda: scopes.open(ScopeId(log_scope)), clock=now)
     blobs, renderer = DiskBlobs(directory / "blobs"), Renderer()
     tickets: Tickets[Receipt] = Tickets(now)
@@ -91,13 +95,25 @@ def standing(directory: Path, *, new_id: Callable[[], str] = lambda: uuid4().hex
         limits=LimitSettings(document_mib=64), clock=now, tickets=tickets, new_id=new_id,
         scanner=Scanner(ScanSettings()),
     )  # fmt: skip
+    patients = Patients(
+        db=db, scopes=scopes, keys=keys, log=log, tenant=TENANT, relations=Relations(db), clock=now, tickets=tickets
+    )
+    inbox = Inbox(
+        rooms=documents.rooms, scope=ScopeId(_scope(db, "inbox_scope") or ""), renderer=renderer,
+        limits=LimitSettings(document_mib=64), tickets=tickets, proposals=Proposals(keys, TENANT, patients),
+    )  # fmt: skip
     try:
-        yield Standing(documents, blobs, log, db)
+        yield Standing(documents, inbox, blobs, log, db)
     finally:
         renderer.close()
         scopes.close()
         db.close()
         keyring_db.close()
+
+
+def _scope(db: Database, name: str) -> str | None:
+    with db.read() as connection:
+        return connection.execute(select(installation.c[name])).scalar_one_or_none()
 
 
 def _found(db: Database, scopes: ScopeKeys) -> str:
@@ -112,7 +128,7 @@ def _found(db: Database, scopes: ScopeKeys) -> str:
             totp_step=0, created_at=0,
         ))  # fmt: skip
         execute(insert(patients).values(
-            id=PATIENT, scope=patient, identity_sealed=b"", state="active", created_at=0, created_by=PERSON
+            id=PATIENT, scope=patient, identity_sealed=b"", state="active", created_at=0, created_by=PERSON, mac=1
         ))  # fmt: skip
         execute(insert(care_team).values(patient=PATIENT, person=PERSON, since=0))
         execute(insert(installation).values(
@@ -173,9 +189,27 @@ def ids(first: int) -> Iterator[str]:
     return (hashlib.sha256(f"{first} {turn}".encode()).hexdigest()[:32] for turn in itertools.count())
 
 
+def erase(directory: Path, first: int, count: int) -> None:
+    """Put ``count`` documents into the inbox, then destroy them, saying when each is gone."""
+    with standing(directory) as vault:
+        drafts = [
+            vault.inbox.deposit(RECEPTION, file_name=f"scan-{number}.pdf", body=io.BytesIO(paper(number))).id
+            for number in range(first, first + count)
+        ]
+        os.write(1, "".join(f"DRAFT {draft}\n" for draft in drafts).encode())
+        os.path.exists(BEGIN)  # noqa: PTH110  # one system call, no more
+        for draft in drafts:
+            vault.inbox.discard(RECEPTION, draft)
+            os.write(1, f"GONE {draft}\n".encode())
+        os.path.exists(BEGIN)  # noqa: PTH110  # as above
+
+
 def main() -> None:
     """Deposit ``COUNT`` documents from number ``FIRST`` on, saying what became of each."""
     directory, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    if sys.argv[4:] == ["erase"]:
+        erase(directory, first, count)
+        return
     made = ids(first)
     with standing(directory, new_id=lambda: next(made)) as vault:
         os.path.exists(BEGIN)  # noqa: PTH110  # one system call, no more
