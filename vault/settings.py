@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from kms.settings import KmsSettings, read_table
 from vault.errors import BadSettings, NotInitialised
 
 MIB = 1024 * 1024
+MOST_SCRUB_DAYS = 366
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,15 @@ class DatabaseSettings:
     """PostgreSQL's password, in a file of mode 0600; a URL with a password in it is refused."""
 
 
+class VerifyWrites(StrEnum):
+    """Which sealed bodies are read back from the store and compared before their upload is acknowledged."""
+
+    NEVER = "never"
+    SAMPLE = "sample"
+    """One in sixteen: a store that loses or spoils what it takes is found within a morning."""
+    ALWAYS = "always"
+
+
 @dataclass(frozen=True, slots=True)
 class BlobSettings:
     """The ``[blobs]`` table."""
@@ -41,6 +51,24 @@ class BlobSettings:
     region: str | None = None
     access_key_file: Path | None = None
     secret_key_file: Path | None = None
+    replica_url: str | None = None
+    """A copy of the store, with the same credentials, from which lost and damaged bodies are put back."""
+    verify_writes: str = VerifyWrites.SAMPLE
+    """``never``, ``sample`` or ``always``: which bodies are read back before their upload is acknowledged."""
+    scrub_days: int = 30
+    """Within how many days the serving process compares every stored body; 0: not at all."""
+
+    def judged(self) -> BlobSettings:
+        """These settings, if they make sense. Raises BadSettings."""
+        if self.verify_writes not in list(VerifyWrites):
+            raise BadSettings('[blobs] verify_writes: write "never", "sample" or "always"')
+        if not 0 <= self.scrub_days <= MOST_SCRUB_DAYS:
+            raise BadSettings(f"[blobs] scrub_days: 1 to {MOST_SCRUB_DAYS}, or 0 for not at all")
+        return self
+
+    def replica(self) -> BlobSettings | None:
+        """How to reach the copy; None where there is none."""
+        return None if self.replica_url is None else replace(self, url=self.replica_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +186,7 @@ def take(tables: Tables, path: Path, environment: Mapping[str, str]) -> VaultSet
         return VaultSettings(
             kms=table(KmsSettings, "kms"),
             database=table(DatabaseSettings, "database"),
-            blobs=table(BlobSettings, "blobs"),
+            blobs=table(BlobSettings, "blobs").judged(),
             limits=table(LimitSettings, "limits"),
             path=path,
             mail=table(MailSettings, "mail").judged(),

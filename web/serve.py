@@ -63,6 +63,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hin
         vault = open_vault(self._settings.vault, names=self._settings.web.names)
         vault.auditing.serve("web", _report)
         vault.people.serve(self._settings.vault.mail, _report)
+        vault.patrol.start(_report)
         return create_app(self._settings, vault)
 
 

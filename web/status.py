@@ -19,6 +19,7 @@ from flask_babel import lazy_gettext as _
 from vault.audit.events import Action
 from vault.errors import Forbidden, VaultError
 from vault.people.policy import Act, decide_role
+from vault.upkeep.patrol import Watch
 from web.routes import audited, not_audited, public
 from web.session import actor, vault
 
@@ -131,7 +132,15 @@ def metrics() -> Response:
 def show() -> str:
     """The state of every part, in plain words."""
     decide_role(actor().role, Act.AUDIT_VERIFY)
-    return render_template("status/show.html", checks=look(), counted_at=vault().clock())
+    return render_template("status/show.html", checks=look(), stored=_stored(), counted_at=vault().clock())
+
+
+def _stored() -> Watch | None:
+    """What the patrol says of the stored documents; None where the database can't say."""
+    try:
+        return vault().patrol.watch()
+    except VaultError:
+        return None
 
 
 class Meter:

@@ -63,8 +63,11 @@ class BlobStore(Protocol):
     def write(self, blob: BlobId, expected_bytes: int = 0) -> AbstractContextManager[BlobSink]:
         """A sink; leaving the block without ``commit`` leaves nothing behind. Raises StorageFull, Conflict (exists)."""
 
-    def open(self, blob: BlobId) -> BlobReader:
-        """Raises NotFound where there is none, Tampered where it is no ordinary file."""
+    def open(self, blob: BlobId, *, is_cold: bool = False) -> BlobReader:
+        """Raises NotFound where there is none, Tampered where it is no ordinary file.
+
+        ``is_cold``: what the medium holds is wanted, not what this machine remembers of it.
+        """
 
     def delete(self, blob: BlobId) -> None:
         """Remove it, durably; no error where there is none."""
@@ -169,7 +172,7 @@ class _DiskSink:
 
 
 class _DiskReader:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_cold: bool) -> None:
         try:
             # Non-blocking, so that a FIFO put where a blob should be can't hold the thread; it has no effect on files.
             self._descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -184,6 +187,9 @@ class _DiskReader:
             self.close()
             raise Tampered(f"blob {path.name} is not an ordinary file", kind="not_a_file")
         self._size = status.st_size
+        if is_cold:
+            with suppress(OSError):  # advice to the page cache: not every file system takes it
+                os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     @property
     def size(self) -> int:
@@ -241,8 +247,8 @@ class DiskBlobs:
             raise StorageFull("blobs: not enough room for this document", cause="ENOSPC")
         return _DiskSink(self._temporary / blob, self._path(blob))
 
-    def open(self, blob: BlobId) -> BlobReader:
-        return _DiskReader(self._path(blob))
+    def open(self, blob: BlobId, *, is_cold: bool = False) -> BlobReader:
+        return _DiskReader(self._path(blob), is_cold=is_cold)
 
     def delete(self, blob: BlobId) -> None:
         path = self._path(blob)

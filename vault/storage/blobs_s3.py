@@ -269,7 +269,8 @@ class S3Blobs:
         del expected_bytes  # a store does not tell what is left
         return _S3Sink(self._client, self._bucket, self._key(blob))
 
-    def open(self, blob: BlobId) -> BlobReader:
+    def open(self, blob: BlobId, *, is_cold: bool = False) -> BlobReader:
+        del is_cold  # this machine remembers nothing of what the store holds
         return _S3Reader(self._client, self._bucket, self._key(blob))
 
     def delete(self, blob: BlobId) -> None:

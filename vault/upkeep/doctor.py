@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from vault.errors import VaultError
 from vault.model import Scan
 from vault.records.scanning import Scanner
+from vault.upkeep.patrol import Watch
 
 if TYPE_CHECKING:
     from kms.settings import KmsSettings
@@ -213,6 +214,21 @@ def check_scanner(settings: ScanSettings) -> Check:
     return Check("scanner", result is not Scan.MISSED, words[result])
 
 
+def check_documents(seen: Watch) -> Check:
+    """What the patrol says of the stored documents."""
+    if seen.findings:
+        first = ", ".join(finding.document for finding in seen.findings[:3])
+        detail = f"{len(seen.findings)} not well: {first}{' …' if len(seen.findings) > 3 else ''}; coffre documents verify"
+        return Check("documents", ok=False, detail=detail)
+    if not seen.days:
+        detail = "nobody compares the stored bodies ([blobs] scrub_days = 0): coffre documents verify from a timer"
+        return Check("documents", ok=True, detail=detail)
+    if seen.is_late:
+        return Check("documents", ok=False, detail=f"the bodies were not all compared within {seen.days} days: is it serving?")
+    detail = f"{seen.checked} of {seen.total} bodies compared in this round of {seen.days} days"
+    return Check("documents", ok=True, detail=detail + ("; the one before found all well" if seen.ended_at else ""))
+
+
 def _live_checks(vault: Vault) -> Iterator[Callable[[], Check]]:
     def token() -> Check:
         health = vault.keys.health()
@@ -235,7 +251,10 @@ def _live_checks(vault: Vault) -> Iterator[Callable[[], Check]]:
     def scanner() -> Check:
         return check_scanner(vault.settings.scan)
 
-    yield from (token, recovery, blobs, scanner, log, clock)
+    def documents() -> Check:
+        return check_documents(vault.patrol.watch())
+
+    yield from (token, recovery, blobs, documents, scanner, log, clock)
 
 
 def _attempt(name: str, check: Callable[[], Check]) -> Check:

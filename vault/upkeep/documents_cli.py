@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import click
@@ -9,7 +10,6 @@ import click
 from kms.terminal import Exit, answer, confirm, json_option, progress, yes_option
 from vault.model import Role
 from vault.opening import Vault
-from vault.settings import BlobSettings
 from vault.storage.stores import open_blobs
 from vault.upkeep.ingest_cli import ingest
 from vault.upkeep.scrub import Report, Scrub
@@ -52,7 +52,10 @@ documents.add_command(ingest)
 @click.option("--keyless", is_flag=True, help="Use no key: compare sizes, headers and digests of the sealed bytes only.")
 @click.option("--restart", is_flag=True, help="Start anew even where an interrupted check could go on.")
 @click.option("--rate-mib", type=click.FloatRange(min=0.1), help="Read at most so many MiB a second.")
-@click.option("--repair-from", metavar="URL", help="A copy of the blob store (file:///…) to take good bodies from.")
+@click.option(
+    "--repair-from", metavar="URL",
+    help="A copy of the blob store (file:///… or s3://…) to take good bodies from; by default [blobs] replica_url.",
+)  # fmt: skip
 @json_option
 @click.pass_obj
 def verify(
@@ -68,11 +71,13 @@ def verify(
       coffre documents verify --keyless --rate-mib 50 --json
     """
     vault = console.vault
+    settings = vault.settings.blobs
+    copy = replace(settings, replica_url=repair_from or settings.replica_url).replica()
     scrub = Scrub(
         vault.documents.rooms,
         vault.blobs,
         by=vault.people.sessions.console_actor(Role.ADMIN),
-        replica=open_blobs(BlobSettings(repair_from)) if repair_from else None,
+        replica=open_blobs(copy) if copy else None,
     )
     with progress("documents", scrub.size(), quiet=as_json) as advance:
         report = scrub.run(is_keyless=keyless, is_anew=restart, rate_mib=rate_mib, advance=advance)

@@ -75,7 +75,7 @@ class Inspection:
 
     def _from_outside(self, stored: StoredVersion) -> Kind | None:
         try:
-            reader = self._blobs.open(stored.blob)
+            reader = self._blobs.open(stored.blob, is_cold=True)
         except NotFound:
             return Kind.MISSING
         except Tampered:

@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, delete, insert, select
 
 from vault.audit.append import Receipt
-from vault.audit.events import Action, Event, Note, Outcome, Subject, System
-from vault.errors import Conflict, StorageUnavailable
+from vault.audit.events import Action, Event, Note, Outcome, System
 from vault.model import Actor, BlobId, DocumentId, Micros
 from vault.records import catalogue
 from vault.records.catalogue import StoredVersion
 from vault.records.rooms import Rooms
 from vault.storage.blobs import BlobStore
 from vault.storage.schema import scrubs
-from vault.upkeep.inspection import Finding, Inspection, Kind
+from vault.upkeep.inspection import Finding, Kind
+from vault.upkeep.repair import Care
 
 PAGE = 100
 SAVE_SECONDS = 5.0
@@ -103,17 +103,16 @@ class Scrub:
         is_resumed = pace is not None
         pace = pace or Pace(_START, is_keyless, 0, 0, (), self._rooms.clock())
         receipt = self._tell(Outcome.GRANTED, pace)
-        inspection = Inspection(self._rooms, self._blobs, receipt=None if is_keyless else receipt)
+        care = Care(self._rooms, self._blobs, by=self._by, replica=self._replica, receipt=None if is_keyless else receipt)
         advance(pace.checked)
         repaired: list[Finding] = []
         begun, saved, read = self._monotonic(), self._monotonic(), 0
         for stored in self._versions(pace.after):
-            finding = inspection.look_at(stored)
-            if finding is not None and self._repair(stored):
-                repaired.append(finding)
-                finding = inspection.look_at(stored)
+            seen = care.look_at(stored)
+            if seen.repaired is not None:
+                repaired.append(seen.repaired)
             read += stored.sealed_size
-            pace = self._next(pace, stored, finding, receipt)
+            pace = _next(pace, stored, seen.finding)
             advance(1)
             if self._monotonic() - saved > SAVE_SECONDS:
                 self._save(pace)
@@ -134,57 +133,6 @@ class Scrub:
                 return
             yield from page
             after = (page[-1].document, page[-1].version)
-
-    def _next(self, pace: Pace, stored: StoredVersion, finding: Finding | None, receipt: Receipt) -> Pace:
-        findings = pace.findings
-        if finding is not None and self._is_still_there(stored):
-            findings = (*findings, finding)
-            self._rooms.log.record(
-                Event(
-                    Action.DOCUMENT_INTEGRITY_FAILURE,
-                    Outcome.FAILED,
-                    self._by,
-                    Subject(stored.patient or None, stored.document, stored.version),
-                    Note(code=finding.kind.value),
-                    ref=receipt.event,
-                )
-            )
-        return replace(
-            pace,
-            after=(stored.document, stored.version),
-            checked=pace.checked + 1,
-            bytes=pace.bytes + stored.sealed_size,
-            findings=findings,
-        )
-
-    def _is_still_there(self, stored: StoredVersion) -> bool:
-        """Whether the row is unchanged: a draft that was discarded while we looked is no finding."""
-        with self._rooms.db.read() as connection:
-            now = catalogue.every_version(connection, (stored.document, stored.version - 1), 1)
-        return bool(now) and (now[0].document, now[0].version, now[0].blob) == (stored.document, stored.version, stored.blob)
-
-    def _repair(self, stored: StoredVersion) -> bool:
-        """Put a good copy from the replica in the place of a lost or damaged blob."""
-        if self._replica is None:
-            return False
-        if Inspection(self._rooms, self._replica, receipt=None).look_at(stored) is not None:
-            return False
-        reader = self._replica.open(stored.blob)
-        try:
-            self._blobs.delete(stored.blob)
-            with self._blobs.write(stored.blob, reader.size) as sink:
-                room, offset = bytearray(1 << 20), 0
-                while offset < reader.size:
-                    view = memoryview(room)[: min(len(room), reader.size - offset)]
-                    reader.read_into(offset, view)
-                    sink.write(view)
-                    offset += len(view)
-                sink.commit()
-        except (Conflict, StorageUnavailable):
-            return False
-        finally:
-            reader.close()
-        return True
 
     def _tell(self, outcome: Outcome, pace: Pace) -> Receipt:
         code = "keyless" if pace.is_keyless else "opened"
@@ -226,6 +174,16 @@ class Scrub:
             connection.execute(delete(scrubs).where(scrubs.c.name == _NAME))
 
         self._rooms.db.write(work)
+
+
+def _next(pace: Pace, stored: StoredVersion, finding: Finding | None) -> Pace:
+    return replace(
+        pace,
+        after=(stored.document, stored.version),
+        checked=pace.checked + 1,
+        bytes=pace.bytes + stored.sealed_size,
+        findings=pace.findings if finding is None else (*pace.findings, finding),
+    )
 
 
 def unreferenced_blobs(rooms: Rooms, blobs: BlobStore, *, older_than_s: float) -> Iterator[tuple[BlobId, int]]:
