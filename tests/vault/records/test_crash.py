@@ -38,9 +38,9 @@ def need_strace() -> str:
     return STRACE
 
 
-def child(directory: Path, first: int, count: int, *strace: str) -> subprocess.CompletedProcess[str]:
+def child(directory: Path, first: int, count: int, *strace: str, verb: str = "") -> subprocess.CompletedProcess[str]:
     """Deposit ``count`` documents in a process of its own, under strace with these options where there are any."""
-    command = [sys.executable, "-m", "tests.vault.records.crash", str(directory), str(first), str(count)]
+    command = [sys.executable, "-m", "tests.vault.records.crash", str(directory), str(first), str(count), *verb.split()]
     if strace:
         command = [need_strace(), "-f", "-qq", *strace, *command]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -70,11 +70,11 @@ class Call:
     """The how-manieth of its name in its thread, as strace counts for an injection."""
 
 
-def trace(directory: Path, number: int) -> list[Call]:
-    """The state-changing system calls of one deposit, in order."""
-    output = directory.parent / "trace"
-    done = child(directory, number, 1, "-e", f"trace={','.join((*STATE_CHANGING, 'newfstatat', 'stat'))}", "-o", str(output))
-    assert acknowledged(done.stdout), done.stderr
+def trace(directory: Path, number: int, verb: str = "") -> list[Call]:
+    """The state-changing system calls of one deposit, or of another verb, in order."""
+    output, names = directory.parent / "trace", ",".join((*STATE_CHANGING, "newfstatat", "stat"))
+    done = child(directory, number, 1, "-e", f"trace={names}", "-o", str(output), verb=verb)
+    assert done.returncode == 0, done.stderr
     counts: dict[tuple[str, str], int] = {}
     calls: list[Call] = []
     inside = False
@@ -88,6 +88,7 @@ def trace(directory: Path, number: int) -> list[Call]:
             inside = not inside
         elif inside and name in STATE_CHANGING:
             calls.append(Call(thread, name, line, counts[thread, name]))
+    assert calls
     return calls
 
 
