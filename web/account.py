@@ -43,6 +43,9 @@ TOLD: dict[Notice, LazyString] = {
     Notice.BREAK_GLASS: _("A file was opened in an emergency"),
     Notice.BREAK_GLASS_REVIEW: _("An emergency access still waits for its review"),
     Notice.ACCOUNT_DORMANT: _("An account has not been used for a long time"),
+    Notice.ACCOUNT_CLOSED: _("An unused account was closed"),
+    Notice.ACCOUNT_REMOVED: _("A closed account was removed"),
+    Notice.ACCOUNT_KEPT: _("An unused account waits for your decision"),
 }
 REASONS: dict[str, LazyString] = {
     "too_short": _("It is too short: 12 characters of four kinds, 14 of three, or a sentence of seven words."),

@@ -62,6 +62,8 @@ CONFIRMATIONS: dict[str, Done] = {
     "passkey-added": Done(_("Passkey added"), _("It serves at the next sign-in.")),
     "passkey-removed": Done(_("Passkey removed")),
     "account-disable": Done(_("Account closed"), _("Its sessions have ended.")),
+    "account-depart": Done(_("Departure recorded"), _("Sessions, password, telephone and passkeys are gone; the name stays.")),
+    "account-remove": Done(_("Account removed"), _("Only the name is left, for the access log.")),
     "account-enable": Done(_("Account open")),
     "account-confirm": Done(_("Access confirmed"), _("It is asked again in a year.")),
     "account-unlock": Done(_("Account unlocked")),

@@ -5,7 +5,7 @@ It must not know how rights are judged.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,12 +16,15 @@ from werkzeug import Response
 from vault.audit.events import Action
 from vault.errors import Conflict, Forbidden, Invalid, NotFound
 from vault.model import PersonId, Role
+from vault.people.accounts import Account
 from vault.people.policy import Act, rights
 from vault.people.relations import Mode
 from vault.people.resets import Kind
+from vault.people.roster import State
+from vault.people.unused import TERMS
 from web.answers import html
 from web.errors import TABLE
-from web.refusals import why
+from web.refusals import DUTIES, why
 from web.routes import audited, not_audited
 from web.session import actor, vault
 
@@ -34,10 +37,12 @@ def overview(**facts: Any) -> str:
     accounts = room.accounts.all(who)
     return render_template(
         "people/index.html",
-        accounts=accounts,
+        accounts=[account for account in accounts if account.removed_at is None],
+        ending=sorted((account for account in accounts if account.warned_at or account.closed_at), key=_end_of),
+        duties=DUTIES,
         names={account.id: account.display_name for account in accounts},
-        doctors=[(account.id, account.display_name) for account in accounts if account.role in {Role.CLINICIAN, Role.OWNER}],
-        locums=[(account.id, account.display_name) for account in accounts if account.role is Role.LOCUM],
+        doctors=_chosen(accounts, Role.CLINICIAN, Role.OWNER),
+        locums=_chosen(accounts, Role.LOCUM),
         resets=room.resets.waiting(who),
         windows=room.ties.windows(who),
         mode=room.ties.mode(),
@@ -45,6 +50,17 @@ def overview(**facts: Any) -> str:
         gives_roles=Act.ROLE_CHANGE in rights(who.role),
         **facts,
     )
+
+
+def _end_of(account: Account) -> tuple[bool, int]:
+    """What happens next comes first; what is over comes last, the newest before."""
+    coming = account.closes_at or account.removes_at
+    return account.removed_at is not None, coming or -(account.removed_at or 0)
+
+
+def _chosen(accounts: Iterable[Account], *roles: Role) -> list[tuple[PersonId, str]]:
+    """Who may be named in a replacement: those of these roles who work here."""
+    return [(each.id, each.display_name) for each in accounts if each.role in roles and each.state is State.ACTIVE]
 
 
 @people.get("/people")
@@ -98,7 +114,9 @@ def show(person: str) -> str:
 def _one(person: PersonId, **facts: Any) -> str:
     account = vault().people.accounts.get(actor(), person)
     gives_roles = Act.ROLE_CHANGE in rights(actor().role)
-    return render_template("people/show.html", account=account, roles=tuple(Role), gives_roles=gives_roles, **facts)
+    return render_template(
+        "people/show.html", account=account, roles=tuple(Role), gives_roles=gives_roles, duties=DUTIES, terms=TERMS, **facts
+    )
 
 
 @people.post("/people/<person>/invite")
@@ -110,14 +128,22 @@ def invite(person: str) -> str:
 
 @people.post("/people/<person>/act")
 @audited(
-    Action.USER_DISABLE, Action.USER_ENABLE, Action.USER_UPDATE, Action.AUTH_UNLOCKED, Action.ROLE_GRANT, Action.AUTH_TOTP_RESET
+    Action.USER_DISABLE,
+    Action.USER_ENABLE,
+    Action.USER_DELETE,
+    Action.USER_UPDATE,
+    Action.AUTH_UNLOCKED,
+    Action.ROLE_GRANT,
+    Action.AUTH_TOTP_RESET,
 )
 def act(person: str) -> Response:
-    """Close, open, confirm, unlock, give another role, ask for a reset."""
+    """Close, open, remove, confirm, unlock, give another role, ask for a reset."""
     room, who, target = vault().people, actor(), PersonId(person)
     wanted = request.form.get("act", "")
     acts: dict[str, Callable[[], object]] = {
         "disable": lambda: room.accounts.disable(who, target),
+        "depart": lambda: room.accounts.disable(who, target, has_left=True),
+        "remove": lambda: room.accounts.remove(who, target, anyway=request.form.get("anyway") == "yes"),
         "enable": lambda: room.accounts.enable(who, target),
         "confirm": lambda: room.accounts.confirm(who, target),
         "unlock": lambda: room.accounts.unlock(who, target),

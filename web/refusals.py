@@ -6,6 +6,7 @@ from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
 
 from vault.errors import VaultError
+from vault.people.unused import Duty
 
 WHY: dict[str, LazyString] = {
     "last_owner": _("The practice keeps at least one owner: make another one first."),
@@ -13,7 +14,10 @@ WHY: dict[str, LazyString] = {
     "last_member": _("The last member of a care team stays: add another one first."),
     "partitioned": _("Among independent practitioners, give access for a time instead."),
     "not_active": _("The account is not active."),
-    "known_password": _("This account has a password already: it is reset by two people."),
+    "known_password": _("Somebody has signed in to this account already: its password is reset by two people."),
+    "not_closed": _("Only a closed account is removed: close it first."),
+    "removed": _("This account was removed: there is no way back. Make a new one."),
+    "duties": _("The person still holds something: read below what, and say that you know."),
     "decided": _("Somebody decided already."),
     "same_person": _("A reset takes another person: neither who asked nor who is concerned."),
     "one_owner": _("One of the two people of a reset is an owner."),
@@ -26,6 +30,13 @@ WHY: dict[str, LazyString] = {
     "taken": _("This username is taken already, perhaps in another spelling."),
 }
 """By the slug in ``details['reason']``."""
+DUTIES: dict[Duty, LazyString] = {
+    Duty.LAST_OWNER: _("the practice has no other owner"),
+    Duty.SOLE_CARER: _("nobody else follows some of this person’s patients"),
+    Duty.OPEN_REVIEW: _("an emergency access of this person waits for its review"),
+    Duty.LOCUM_WINDOW: _("a replacement is planned or running"),
+}
+"""What somebody still holds, in words."""
 OTHERWISE = _("The state of things does not allow it. Look again and try once more.")
 
 

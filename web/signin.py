@@ -165,7 +165,7 @@ def drawn(uri: str, secret: str) -> dict[str, object]:
 @public("a session that has just ended must be able to leave too")
 def sign_out() -> Response:
     """End this session here and on the server, and wipe what the browser holds."""
-    return _leave(url_for("signin.goodbye"))
+    return _leave(url_for("signin.goodbye"), Action.AUTH_LOGOUT)
 
 
 @signin.post("/switch")
@@ -173,14 +173,14 @@ def sign_out() -> Response:
 @public("a session that has just ended must be able to leave too")
 def switch() -> Response:
     """Leave the workstation to a colleague: this session ends, the sign-in form is there at once."""
-    return _leave(url_for("signin.show"))
+    return _leave(url_for("signin.show"), Action.AUTH_SWITCH_USER)
 
 
-def _leave(target: str) -> Response:
+def _leave(target: str, action: Action) -> Response:
     found = token()
     if found:
         with suppress(SessionEnded):
-            vault().people.sessions.end(found)
+            vault().people.sessions.end(found, action)
     response = redirect(target, 303)
     for use in ("session", "halfway", "visit"):
         drop_cookie(response, use)

@@ -1,4 +1,4 @@
-"""Owns accounts: made, named, given a role, closed, opened again, unlocked. It must not know how people sign in, nor HTTP.
+"""Owns accounts: made, named, given a role, closed, opened again, removed, unlocked. It must not know signing in, nor HTTP.
 
 Every act is judged by the policy, logged with its change, and ends the sessions whose rights it changes.
 """
@@ -20,9 +20,11 @@ from vault.people import lockout, names, passwords
 from vault.people.notices import Notice, tell
 from vault.people.passwords import Hasher
 from vault.people.policy import Act, decide_role
+from vault.people.removal import Removal
 from vault.people.roster import Person, Roster, State, person_of, read_failures, write_failures
 from vault.people.sessions import CONSOLE_METHODS, Sessions
 from vault.people.sign_in import forget_factors
+from vault.people.unused import TERMS, Duty, Life, closes_at, removes_at
 from vault.storage.schema import people
 
 LONGEST_NAME = 200
@@ -31,6 +33,7 @@ REVIEW_S = 365 * 86_400
 """Once a year an owner says of every account that it is still needed, or closes it (the CNIL asks for a yearly review)."""
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}", re.ASCII)
 _NO_NOTE = Note()
+_DEPARTURE = Note(code="departure", changed=("password", "factors", "passkeys", "grants", "windows"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +55,28 @@ class Account:
     reviewed_at: Micros | None
     is_due: bool
     """Made, or last confirmed by an owner, more than a year ago, and not closed."""
+    warned_at: Micros | None
+    """When its holder and the owners were told that it stands unused."""
+    closed_at: Micros | None
+    closes_at: Micros | None
+    """When it closes by itself if nobody signs in; None where it was not warned."""
+    removes_at: Micros | None
+    """When it is removed by itself; None while it is open."""
+    removed_at: Micros | None
+    duties: tuple[Duty, ...]
+    """What its holder still holds, where one of these dates is set: nothing happens by itself over it."""
 
 
 class Accounts:
     """The list of those who work here."""
 
-    def __init__(self, roster: Roster, sessions: Sessions, hasher: Hasher, context: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, roster: Roster, sessions: Sessions, hasher: Hasher, removal: Removal, context: tuple[str, ...] = ()
+    ) -> None:
         """``context``: names that no password may be made of (practice, city, specialty)."""
         self._roster = roster
         self._sessions = sessions
+        self._removal = removal
         self._hasher = hasher
         self._context = context
 
@@ -140,25 +156,49 @@ class Accounts:
                 raise NotFound(f"person {person}")
             return self._account(connection, row, self._roster.clock())
 
-    def disable(self, actor: Actor, person: PersonId) -> None:
-        """Close an account: its sessions end now, its name stays in the log. Raises Conflict for the last owner."""
+    def disable(self, actor: Actor, person: PersonId, *, has_left: bool = False) -> None:
+        """Close an account: its sessions and waiting codes end now, its name stays in the log. Conflict for the last owner.
+
+        ``has_left``: a departure. Password, second factors, leave to see files and replacements die too: whoever comes back is
+        let in by two people, like anybody who has lost everything.
+        """
 
         def change(connection: Connection, target: Person) -> None:
-            if target.role is Role.OWNER and len(self._owners(connection)) <= 1 and target.state is State.ACTIVE:
+            if target.state is State.ACTIVE and Duty.LAST_OWNER in self._removal.duties(connection, target):
                 raise Conflict("the last owner can't be disabled: make another owner first", reason="last_owner")
-            self._set(connection, person, state=State.DISABLED)
+            if target.state is not State.DISABLED:
+                self._set(connection, person, state=State.DISABLED, closed_at=self._roster.clock())
+            self._removal.end_ways_in(connection, person)
+            if has_left:
+                self._removal.depart(connection, person)
 
-        self._change(actor, Act.PEOPLE_MANAGE, Action.USER_DISABLE, person, change)
+        self._change(actor, Act.PEOPLE_MANAGE, Action.USER_DISABLE, person, change, note=_DEPARTURE if has_left else _NO_NOTE)
 
     def enable(self, actor: Actor, person: PersonId) -> None:
         """Open an account again, or approve one that a technical admin made. An owner's act."""
 
         def change(connection: Connection, target: Person) -> None:
-            self._set(connection, person, state=State.ACTIVE)
+            self._set(connection, person, state=State.ACTIVE, warned_at=None, closed_at=None)
             if target.role is Role.OWNER:
                 self._tell_owners(connection, Notice.OWNER_ADDED, person)
 
         self._change(actor, Act.ROLE_CHANGE, Action.USER_ENABLE, person, change)
+
+    def remove(self, actor: Actor, person: PersonId, *, anyway: bool = False) -> None:
+        """Erase a closed account now: only its id and its name stay, for the log. There is no way back. An owner's act.
+
+        Raises Conflict for an account that is open or gone, and (``reason`` duties, ``duties``) where its holder still holds
+        something, unless ``anyway``; KeysUnavailable.
+        """
+        self._roster.authorise(actor, Act.ROLE_CHANGE, Action.USER_DELETE, Subject(person=person))
+        with self._roster.db.read() as connection:
+            target = self._found(connection, person)
+            duties = self._removal.duties(connection, target)
+        if target.state is not State.DISABLED:
+            raise Conflict("only a closed account is removed", reason="not_closed")
+        if duties and not anyway:
+            raise Conflict("this account still holds something", reason="duties", duties=" ".join(duties))
+        self._removal.remove(target, actor, "asked")
 
     def change_role(self, actor: Actor, person: PersonId, role: Role) -> None:
         """Give another role; every session of the person ends. Raises Conflict for the last owner and for oneself."""
@@ -166,7 +206,7 @@ class Accounts:
         def change(connection: Connection, target: Person) -> None:
             if target.id == actor.person:
                 raise Conflict("nobody changes their own role", reason="own_role")
-            if target.role is Role.OWNER and role is not Role.OWNER and len(self._owners(connection)) <= 1:
+            if target.role is Role.OWNER and role is not Role.OWNER and len(self._roster.owners(connection)) <= 1:
                 raise Conflict("the last owner keeps the role: make another owner first", reason="last_owner")
             self._set(connection, person, role=role)
             tell(connection, person, Notice.ROLE_CHANGED, self._roster.clock())
@@ -236,7 +276,10 @@ class Accounts:
         self._roster.authorise(actor, act, action, Subject(person=person))
 
         def work(tx: Transaction) -> None:
-            change(tx.connection, self._found(tx.connection, person))
+            target = self._found(tx.connection, person)
+            if target.state is State.REMOVED:
+                raise Conflict("a removed account is not changed", reason="removed")
+            change(tx.connection, target)
             if ends_sessions:
                 self._sessions.end_all(tx.connection, person)
             tx.record(Event(action, Outcome.SUCCESS, actor, Subject(person=person), note))
@@ -266,19 +309,14 @@ class Accounts:
 
     def _tell_owners(self, connection: Connection, kind: Notice, person: PersonId) -> None:
         """An owner more is every owner's business: with two accounts, one of them could approve their own resets."""
-        for owner in self._owners(connection):
+        for owner in self._roster.owners(connection):
             if owner != person:
                 tell(connection, owner, kind, self._roster.clock(), person)
 
-    @staticmethod
-    def _owners(connection: Connection) -> list[PersonId]:
-        owners = (people.c.role == Role.OWNER) & (people.c.state == State.ACTIVE)
-        return [PersonId(each) for each in connection.execute(select(people.c.id).where(owners)).scalars()]
-
     def _account(self, connection: Connection, row: RowMapping, now: int) -> Account:
         person = person_of(row)
-        counters = self._roster.counters(connection, person)
-        sealed = row["display_name_sealed"]
+        counters = self._roster.counters(connection, person) if person.state is not State.REMOVED else []
+        sealed, life = row["display_name_sealed"], life_of(row)
         return Account(
             id=person.id,
             username=person.username,
@@ -289,16 +327,32 @@ class Accounts:
             is_locked=any(lockout.is_locked(read_failures(connection, each), now) for each in counters),
             has_password=person.password_hash is not None,
             created_at=Micros(row["created_at"]),
-            signed_in_at=Micros(row["signed_in_at"]) if row["signed_in_at"] is not None else None,
-            is_dormant=now - (row["signed_in_at"] or row["created_at"]) > DORMANT_S * 1_000_000,
-            reviewed_at=Micros(row["reviewed_at"]) if row["reviewed_at"] is not None else None,
+            signed_in_at=_moment(row["signed_in_at"]),
+            is_dormant=person.state is not State.REMOVED
+            and now - (row["signed_in_at"] or row["created_at"]) > DORMANT_S * 1_000_000,
+            reviewed_at=_moment(row["reviewed_at"]),
             is_due=_is_due(row, now),
+            warned_at=_moment(row["warned_at"]),
+            closed_at=_moment(row["closed_at"]),
+            closes_at=closes_at(life, TERMS),
+            removes_at=removes_at(life, TERMS),
+            removed_at=_moment(row["removed_at"]),
+            duties=self._removal.duties(connection, person) if life.warned_at or life.closed_at else (),
         )
+
+
+def life_of(row: RowMapping) -> Life:
+    """What an account's end is counted from."""
+    return Life(row["signed_in_at"] or row["created_at"], row["warned_at"], row["closed_at"], row["removed_at"])
+
+
+def _moment(at: int | None) -> Micros | None:
+    return None if at is None else Micros(at)
 
 
 def _is_due(row: RowMapping, now: int) -> bool:
     since: int = row["reviewed_at"] or row["created_at"]
-    is_open: bool = row["state"] != State.DISABLED
+    is_open: bool = row["state"] in {State.ACTIVE, State.PENDING}
     return is_open and now - since > REVIEW_S * 1_000_000
 
 

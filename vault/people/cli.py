@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import click
@@ -17,6 +18,7 @@ from vault.model import Actor, Role
 from vault.people.accounts import Account
 from vault.people.opening import People
 from vault.people.phrases import phrase
+from vault.people.roster import State
 
 
 class _Vault(Protocol):
@@ -94,20 +96,55 @@ def list_(console: Console, as_json: bool) -> None:
 
 @user.command()
 @click.argument("username")
+@click.option("--left", "has_left", is_flag=True, help="A departure: password, second factors and grants die too.")
 @yes_option
 @json_option
 @click.pass_obj
-def disable(console: Console, username: str, yes: bool, as_json: bool) -> None:
+def disable(console: Console, username: str, has_left: bool, yes: bool, as_json: bool) -> None:
     """Close an account at once: its sessions end, its name stays in the log.
 
     \b
     Example:
       coffre user disable lmartin
+      coffre user disable --left lmartin
     """
     people, actor, account = _named(console, username)
     confirm(f"Close the account of {account.username}?", yes=yes, as_json=as_json)
-    people.accounts.disable(actor, account.id)
-    answer({"ok": True, "id": account.id}, [f"{account.username} can no longer sign in."], as_json=as_json)
+    people.accounts.disable(actor, account.id, has_left=has_left)
+    closed = people.accounts.get(actor, account.id)
+    answer(
+        {"ok": True, "id": account.id, "removes_at": _moment(closed.removes_at)},
+        [
+            f"{account.username} can no longer sign in.",
+            f"From {_day(closed.removes_at)} on the account is removed, unless it is opened again.",
+        ],
+        as_json=as_json,
+    )
+
+
+@user.command()
+@click.argument("username")
+@click.option("--anyway", is_flag=True, help="Although the person still holds something.")
+@yes_option
+@json_option
+@click.pass_obj
+def remove(console: Console, username: str, anyway: bool, yes: bool, as_json: bool) -> None:
+    """Erase a closed account for good: only its number and the name in the log stay.
+
+    Closed accounts that nobody has used for three years are removed by themselves.
+
+    \b
+    Example:
+      coffre user remove lmartin
+    """
+    people, actor, account = _named(console, username)
+    if account.duties and not anyway:
+        raise click.UsageError(
+            f"{account.username} still holds something: {', '.join(account.duties)}. Add --anyway to remove."
+        )
+    confirm(f"Erase the account of {account.username}, without a way back?", yes=yes, as_json=as_json)
+    people.accounts.remove(actor, account.id, anyway=anyway)
+    answer({"ok": True, "id": account.id}, [f"{account.username} is removed; the name stays in the log."], as_json=as_json)
 
 
 @user.command()
@@ -117,13 +154,23 @@ def disable(console: Console, username: str, yes: bool, as_json: bool) -> None:
 def enable(console: Console, username: str, as_json: bool) -> None:
     """Open a closed account again, or approve one that waits for an owner.
 
+    Whoever had left has no password any more: a code is shown, to hand over, with which they choose one.
+
     \b
     Example:
       coffre user enable lmartin
     """
     people, actor, account = _named(console, username)
     people.accounts.enable(actor, account.id)
-    answer({"ok": True, "id": account.id}, [f"{account.username} can sign in."], as_json=as_json)
+    if account.has_password or not account.signed_in_at:
+        answer({"ok": True, "id": account.id}, [f"{account.username} can sign in."], as_json=as_json)
+        return
+    code = people.resets.invite(actor, account.id).code
+    answer(
+        {"ok": True, "id": account.id, "code": code},
+        [f"{account.username} chooses a password at /invitation with this code, within three days:", f"  {code}"],
+        as_json=as_json,
+    )
 
 
 @user.command()
@@ -202,13 +249,35 @@ def _as_json(account: Account) -> dict[str, Any]:
         "state": account.state,
         "is_enrolled": account.is_enrolled,
         "is_locked": account.is_locked,
+        "signed_in_at": _moment(account.signed_in_at),
+        "warned_at": _moment(account.warned_at),
+        "closed_at": _moment(account.closed_at),
+        "closes_at": _moment(account.closes_at),
+        "removes_at": _moment(account.removes_at),
+        "removed_at": _moment(account.removed_at),
+        "duties": list(account.duties),
     }
+
+
+def _moment(at: int | None) -> str | None:
+    """RFC 3339, UTC, to the second."""
+    return None if at is None else f"{datetime.fromtimestamp(at // 1_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _day(at: int | None) -> str:
+    return (_moment(at) or "never")[:10]
 
 
 def _line(account: Account) -> str:
     facts = [account.state.value]
-    if not account.is_enrolled:
+    if not account.is_enrolled and account.state in {State.ACTIVE, State.PENDING}:
         facts.append("no telephone yet")
     if account.is_locked:
         facts.append("locked")
-    return f"{account.username:<24} {account.role:<10} {', '.join(facts):<28} {account.display_name}"
+    if account.closes_at:
+        facts.append(f"unused, closes {_day(account.closes_at)}")
+    if account.removes_at:
+        facts.append(f"removed from {_day(account.removes_at)} on")
+    if account.removed_at:
+        facts = [f"removed {_day(account.removed_at)}"]
+    return f"{account.username or '-':<24} {account.role:<10} {', '.join(facts):<28} {account.display_name}"

@@ -37,6 +37,10 @@ class Notice(StrEnum):
     BREAK_GLASS = "break_glass"
     BREAK_GLASS_REVIEW = "break_glass_review"
     ACCOUNT_DORMANT = "account_dormant"
+    ACCOUNT_CLOSED = "account_closed"
+    ACCOUNT_REMOVED = "account_removed"
+    ACCOUNT_KEPT = "account_kept"
+    """An unused account stays, because its holder still holds something."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kms.keys import KeyService
 from vault.audit.append import AuditLog
 from vault.errors import VaultError
 from vault.model import Micros
@@ -19,6 +18,7 @@ from vault.people.own import OwnAccount
 from vault.people.passkeys import Passkeys
 from vault.people.passwords import Hasher
 from vault.people.relations import Relations
+from vault.people.removal import Removal
 from vault.people.resets import Resets
 from vault.people.roster import Founded, Roster
 from vault.people.rounds import Rounds
@@ -62,7 +62,6 @@ def open_people(
     *,
     db: Database,
     scopes: ScopeKeys,
-    keys: KeyService,
     log: AuditLog,
     installation: Founded,
     clock: Callable[[], Micros],
@@ -71,24 +70,24 @@ def open_people(
     context: tuple[str, ...] = (),
 ) -> People:
     """The room, ready. ``context``: the practice's names, of which no password may be made."""
-    roster = Roster(db=db, scopes=scopes, keys=keys, log=log, installation=installation, clock=clock, random=random)
+    roster = Roster(db=db, scopes=scopes, log=log, installation=installation, clock=clock, random=random)
     hashing = hasher or Hasher()
     sessions = Sessions(roster)
     relations = Relations(db)
     guard = Guard(roster, hashing)
     breakglass, notices = BreakGlass(roster, relations), Notices(db)
-    sign_in = SignIn(roster, sessions, guard)
+    sign_in, removal = SignIn(roster, sessions, guard), Removal(roster, sessions)
     return People(
         sign_in=sign_in,
         sessions=sessions,
-        accounts=Accounts(roster, sessions, hashing, context),
+        accounts=Accounts(roster, sessions, hashing, removal, context),
         own=OwnAccount(roster, sessions, guard, hashing, context),
         passkeys=Passkeys(roster, sessions, guard, sign_in),
         resets=Resets(roster, sessions, guard, hashing, context),
         relations=relations,
         ties=Ties(roster, sessions, relations),
         breakglass=breakglass,
-        rounds=Rounds(roster, sessions, breakglass, notices),
+        rounds=Rounds(roster, sessions, breakglass, notices, removal),
         notices=notices,
         roster=roster,
         context=context,

@@ -22,7 +22,7 @@ from vault.people.notices import Notice, tell
 from vault.people.passwords import Hasher
 from vault.people.policy import Act, authorise
 from vault.people.roster import Roster, State
-from vault.people.sessions import Sessions, Stage
+from vault.people.sessions import CONSOLE_METHODS, Sessions, Stage
 from vault.people.sign_in import Halfway, forget_factors
 from vault.storage.schema import links, people, resets
 
@@ -85,13 +85,17 @@ class Resets:
     def invite(self, actor: Actor, person: PersonId) -> Invitation:
         """A code with which somebody new chooses a first password; an earlier one stops working.
 
-        Only for accounts that have never been signed in to: a known password is reset by two people (``ask``).
+        Only for accounts that have never been signed in to: a known password is reset by two people (``ask``), and so is the
+        one of somebody who has left and comes back, but at the machine's console.
         """
         authorise(actor, Act.PEOPLE_MANAGE, self._now())
         with self._roster.db.read() as connection:
             target = self._roster.by_id(connection, person)
-        if target.is_enrolled or target.password_hash is not None:
-            raise Conflict("this account has a password: it is reset by two people", reason="known_password")
+        if target.state not in {State.ACTIVE, State.PENDING}:
+            raise Conflict("the account is closed", reason="not_active")
+        is_returning = target.has_signed_in and actor.methods != CONSOLE_METHODS
+        if target.is_enrolled or target.password_hash is not None or is_returning:
+            raise Conflict("this account has been signed in to: it is reset by two people", reason="known_password")
 
         def work(tx: Transaction, code_hash: bytes, expires_at: int) -> None:
             self._place(tx.connection, person, code_hash, actor, expires_at)
@@ -159,7 +163,7 @@ class Resets:
             same = (resets.c.person == person) & (resets.c.kind == kind) & (resets.c.state == Decision.ASKED)
             tx.connection.execute(delete(resets).where(same))
             tx.connection.execute(insert(resets).values(**row))
-            for addressee in {person, *self._owners(tx.connection)}:
+            for addressee in {person, *self._roster.owners(tx.connection)}:
                 tell(tx.connection, addressee, Notice.RESET_REQUESTED, now, reset)
             tx.record(Event(_action(kind), Outcome.PARTIAL, actor, Subject(person=person), Note(code="asked")))
 
@@ -277,11 +281,6 @@ class Resets:
                 return self._roster.by_id(connection, person).role
         except NotFound:
             return None
-
-    @staticmethod
-    def _owners(connection: Connection) -> set[PersonId]:
-        owners = (people.c.role == Role.OWNER) & (people.c.state == State.ACTIVE)
-        return {PersonId(each) for each in connection.execute(select(people.c.id).where(owners)).scalars()}
 
     @staticmethod
     def _everybody(connection: Connection) -> set[PersonId]:

@@ -15,7 +15,6 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, Executable, RowMapping, func, insert, select, update
 
-from kms.keys import KeyService, Purpose
 from vault.audit.append import AuditLog
 from vault.audit.events import Action, Anonymous, Event, Note, Outcome, Subject
 from vault.errors import LockedOut, NotFound, VaultError
@@ -26,7 +25,6 @@ from vault.people.notices import Notice, tell
 from vault.people.policy import NOBODY, Act, Relation, authorise
 from vault.people.relations import running_window
 from vault.sealing.binding import bind, field_context
-from vault.sealing.faults import key_faults
 from vault.sealing.fields import open_field, seal_field
 from vault.sealing.scopes import ScopeKeys
 from vault.storage.db import Database
@@ -57,6 +55,8 @@ class State(StrEnum):
     """Made by the technical admin: waits for an owner's word."""
     ACTIVE = "active"
     DISABLED = "disabled"
+    REMOVED = "removed"
+    """Only the id and the sealed display name are left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class Person:
     is_enrolled: bool
     totp_step: int
     display_name_sealed: bytes
+    has_signed_in: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,6 @@ class Roster:
         *,
         db: Database,
         scopes: ScopeKeys,
-        keys: KeyService,
         log: AuditLog,
         installation: Founded,
         clock: Callable[[], Micros],
@@ -107,7 +107,6 @@ class Roster:
     ) -> None:
         self.db = db
         self.scopes = scopes
-        self.keys = keys
         self.log = log
         self.tenant = installation.tenant
         self._scope = installation.system_scope
@@ -148,7 +147,10 @@ class Roster:
         return {PersonId(row.id): self.open("people", "display_name", row.id, row.display_name_sealed).decode() for row in rows}
 
     def keyed_hash(self, label: str, *parts: str) -> bytes:
-        """HMAC-SHA-256 (RFC 2104) of ``parts``, 32 bytes, under a key that only this vault derives and no rotation changes."""
+        """HMAC-SHA-256 (RFC 2104) of ``parts``, 32 bytes, under a key that only this vault derives and no rotation changes.
+
+        One-way marks (codes, counters, places) stand under it and not under the token's MAC key: nobody could make them anew.
+        """
         with self.scopes.open(self._scope) as key:
             own = hmac.digest(key.view, b"coffre/people-hash-key/v1\x01", "sha256")  # HKDF-Expand (RFC 5869), one block
             return hmac.digest(own, bind(label, self.tenant, *parts), "sha256")
@@ -206,8 +208,13 @@ class Roster:
         return self._hash("account", fold(username))
 
     def _hash(self, label: str, *parts: str) -> bytes:
-        with key_faults():
-            return self.keys.mac(Purpose.ACCOUNT, bind(f"coffre/{label}/v1", self.tenant, *parts))
+        return self.keyed_hash(f"coffre/{label}/v1", *parts)
+
+    @staticmethod
+    def owners(connection: Connection) -> list[PersonId]:
+        """Owners who work here now."""
+        owners = (people.c.role == Role.OWNER) & (people.c.state == State.ACTIVE)
+        return [PersonId(each) for each in connection.execute(select(people.c.id).where(owners)).scalars()]
 
     def run(self, statement: Executable) -> int:
         """One statement in a transaction of its own; how many rows it changed."""
@@ -290,4 +297,5 @@ def person_of(row: RowMapping) -> Person:
         is_enrolled=row["totp_confirmed_at"] is not None,
         totp_step=row["totp_step"],
         display_name_sealed=row["display_name_sealed"],
+        has_signed_in=row["signed_in_at"] is not None,
     )

@@ -13,31 +13,32 @@ from sqlalchemy import Connection, select, update
 from vault.audit.append import Transaction
 from vault.audit.events import Action, Event, Note, Outcome, Subject, System
 from vault.errors import StorageUnavailable, VaultError
-from vault.model import PersonId, Role
+from vault.model import PersonId
+from vault.people.accounts import life_of
 from vault.people.breakglass import BreakGlass
 from vault.people.mail import Send, letter
 from vault.people.notices import Notice, Notices, ToMail, tell
-from vault.people.roster import Roster, State
+from vault.people.removal import Removal
+from vault.people.roster import Person, Roster, State, person_of
 from vault.people.sessions import Sessions
+from vault.people.unused import TERMS, Duty, Life, Step, next_step
 from vault.storage.schema import notices, people
 
 PERIOD_S = 20.0
 """A notice leaves by mail within this."""
 SLOW_EVERY = 180
 """Sweeps and reviews: once in so many rounds, an hour."""
-WARN_AFTER_S = 2 * 365 * 86_400
-CLOSE_AFTER_S = 3 * 365 * 86_400
-"""An account unused for three years is closed; its owners are warned a year before (CNIL: no account without a need)."""
 
 
 class Rounds:
     """``start`` after the vault is open in a process that serves, ``stop`` before it closes."""
 
-    def __init__(self, roster: Roster, sessions: Sessions, breakglass: BreakGlass, box: Notices) -> None:
+    def __init__(self, roster: Roster, sessions: Sessions, breakglass: BreakGlass, box: Notices, removal: Removal) -> None:
         self._roster = roster
         self._sessions = sessions
         self._breakglass = breakglass
         self._box = box
+        self._removal = removal
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -61,7 +62,7 @@ class Rounds:
                 if number % SLOW_EVERY == 0:
                     self._sessions.sweep()
                     self._breakglass.escalate()
-                    self.look_for_dormant()
+                    self.look_for_unused()
                 number += 1
             except VaultError as error:
                 report(error)
@@ -100,46 +101,70 @@ class Rounds:
 
     # --- accounts that nobody uses
 
-    def look_for_dormant(self) -> int:
-        """Close accounts unused for three years and warn owners a year ahead; returns how many were closed.
+    def look_for_unused(self) -> dict[Step, int]:
+        """Warn about, close and remove accounts that nobody uses, each step once due; returns how many of each.
 
-        Owners are never closed by themselves: the practice would lose its keys to its own doors. Names stay in the log.
+        Nothing goes by itself over a duty: the owners are told instead, once, and decide. Raises KeysUnavailable.
         """
-        now = self._roster.clock()
-        closed = 0
-        for person, role, last_at in self._unused(now):
-            if role is not Role.OWNER and now - last_at >= CLOSE_AFTER_S * 1_000_000:
-                self._close(person)
-                closed += 1
-            else:
-                self._warn(person, now)
-        return closed
+        done = dict.fromkeys(Step, 0)
+        for person, life in self._accounts():
+            step = next_step(life, TERMS, self._roster.clock())
+            if step is not None and self._take(person, step):
+                done[step] += 1
+        return done
 
-    def _unused(self, now: int) -> list[tuple[PersonId, Role, int]]:
-        columns = people.c
-        query = select(columns.id, columns.role, columns.signed_in_at, columns.created_at).where(columns.state == State.ACTIVE)
+    def _accounts(self) -> list[tuple[Person, Life]]:
         with self._roster.db.read() as connection:
-            rows = connection.execute(query).all()
-        seen = [(PersonId(row.id), Role(row.role), row.signed_in_at or row.created_at) for row in rows]
-        return [each for each in seen if now - each[2] >= WARN_AFTER_S * 1_000_000]
+            rows = connection.execute(select(people).where(people.c.state != State.REMOVED)).mappings().all()
+        return [(person_of(row), life_of(row)) for row in rows]
 
-    def _close(self, person: PersonId) -> None:
+    def _take(self, person: Person, step: Step) -> bool:
+        with self._roster.db.read() as connection:
+            duties = set(self._removal.duties(connection, person))
+        if step is Step.WARN:
+            self._warn(person)
+            return True
+        if duties if step is Step.REMOVE else Duty.LAST_OWNER in duties:
+            self._tell_kept(person)
+            return False
+        if step is Step.CLOSE:
+            self._close(person)
+        else:
+            self._removal.remove(person, System("people"), "unused")
+        return True
+
+    def _warn(self, person: Person) -> None:
         def work(tx: Transaction) -> None:
-            tx.connection.execute(update(people).where(people.c.id == person).values(state=State.DISABLED))
-            self._sessions.end_all(tx.connection, person)
-            by, note = System("people"), Note(code="dormant")
-            tx.record(Event(Action.USER_DISABLE, Outcome.SUCCESS, by, Subject(person=person), note))
+            now = self._roster.clock()
+            tx.connection.execute(update(people).where(people.c.id == person.id).values(warned_at=now))
+            for addressee in {person.id, *self._roster.owners(tx.connection)}:
+                tell(tx.connection, addressee, Notice.ACCOUNT_DORMANT, now, person.id)
+            note = Note(code="unused", changed=("warned_at",))
+            tx.record(Event(Action.USER_UPDATE, Outcome.SUCCESS, System("people"), Subject(person=person.id), note))
 
         self._roster.log.transact(work)
 
-    def _warn(self, person: PersonId, now: int) -> None:
-        told = (notices.c.kind == Notice.ACCOUNT_DORMANT) & (notices.c.about == person)
+    def _close(self, person: Person) -> None:
+        def work(tx: Transaction) -> None:
+            now = self._roster.clock()
+            closed = {"state": State.DISABLED, "closed_at": now}
+            tx.connection.execute(update(people).where(people.c.id == person.id).values(**closed))
+            self._removal.end_ways_in(tx.connection, person.id)
+            for addressee in {person.id, *self._roster.owners(tx.connection)}:
+                tell(tx.connection, addressee, Notice.ACCOUNT_CLOSED, now, person.id)
+            by, note = System("people"), Note(code="unused")
+            tx.record(Event(Action.USER_DISABLE, Outcome.SUCCESS, by, Subject(person=person.id), note))
+
+        self._roster.log.transact(work)
+
+    def _tell_kept(self, person: Person) -> None:
+        """Once in each life of the account: a sign-in in between begins another."""
+        told = (notices.c.kind == Notice.ACCOUNT_KEPT) & (notices.c.about == person.id)
 
         def work(connection: Connection) -> None:
-            if connection.execute(select(notices.c.id).where(told)).first() is not None:
-                return
-            owners = (people.c.role == Role.OWNER) & (people.c.state == State.ACTIVE)
-            for owner in {person, *connection.execute(select(people.c.id).where(owners)).scalars()}:
-                tell(connection, PersonId(owner), Notice.ACCOUNT_DORMANT, now, person)
+            warned_at = connection.execute(select(people.c.warned_at).where(people.c.id == person.id)).scalar() or 0
+            if connection.execute(select(notices.c.id).where(told & (notices.c.at >= warned_at))).first() is None:
+                for owner in self._roster.owners(connection):
+                    tell(connection, owner, Notice.ACCOUNT_KEPT, self._roster.clock(), person.id)
 
         self._roster.db.write(work)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -95,6 +95,8 @@ class Sessions:
 
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
+        self.on_end: Callable[[str], None] = lambda _reference: None
+        """Told of each session that ends here, by its reference: whoever keeps something for it lets it go."""
 
     # --- beginning: called by sign_in alone
 
@@ -124,8 +126,8 @@ class Sessions:
         """Write a drafted session down; from the commit on, its token works."""
         connection.execute(insert(sessions).values(**draft.row))
         if draft.row["stage"] is Stage.FULL:
-            signed_in = update(people).where(people.c.id == draft.actor.person).values(signed_in_at=draft.row["created_at"])
-            connection.execute(signed_in)
+            used = {"signed_in_at": draft.row["created_at"], "warned_at": None}
+            connection.execute(update(people).where(people.c.id == draft.actor.person).values(**used))
 
     def _actor(self, person: Person, reference: str, methods: tuple[str, ...], factor_at: int, client: Client) -> Actor:
         return Actor(
@@ -209,6 +211,7 @@ class Sessions:
         def work(connection: Connection) -> int:
             return connection.execute(gone).rowcount
 
+        self.on_end(row["reference"])
         if self._roster.db.write(work):
             self._roster.log.record(Event(action, Outcome.SUCCESS, actor, note=Note(code=code)))
 
@@ -219,14 +222,14 @@ class Sessions:
 
     # --- ending
 
-    def end(self, token: str) -> None:
-        """Sign out; a token that is dead already is fine."""
+    def end(self, token: str, action: Action = Action.AUTH_LOGOUT) -> None:
+        """Sign out, or (``AUTH_SWITCH_USER``) leave the workstation to a colleague; a token that is dead already is fine."""
         with self._roster.db.read() as connection:
             row = connection.execute(select(sessions).where(sessions.c.id_hash == hashed_token(token))).mappings().one_or_none()
             if row is None:
                 return
             person = self._roster.by_id(connection, PersonId(row["person"]))
-        self._end(row, person, Action.AUTH_LOGOUT, "sign_out")
+        self._end(row, person, action, "sign_out")
 
     def end_one(self, actor: Actor, reference: str) -> None:
         """End one of one's own sessions, wherever it is; somebody else's is not found and nothing happens."""

@@ -68,6 +68,9 @@ class Terms:
         return cls(**{name: Term(table["days"], table["source"]) for name, table in tables.items()})
 
 
+TERMS: Final = Terms.read()
+
+
 @dataclass(frozen=True, slots=True)
 class Life:
     """What an account's steps are counted from; microseconds UTC."""

@@ -87,6 +87,30 @@ def test_disable_wants_a_yes_and_enable_brings_back(house: House) -> None:
     house.sign_in("lmartin", secret)
 
 
+def test_a_closed_account_is_removed_for_good(house: House) -> None:
+    person = house.hire("lmartin")
+    assert run(house, "remove", "lmartin", "--json").exit_code == 2, "programs say --yes"
+    with pytest.raises(Conflict):
+        run(house, "remove", "lmartin", "--yes")
+    closed = said(run(house, "disable", "lmartin", "--yes", "--json"))
+    assert closed["removes_at"].endswith("Z")
+    (listed,) = said(run(house, "list", "--json"))["users"]
+    assert (listed["state"], listed["removes_at"], listed["removed_at"]) == ("disabled", closed["removes_at"], None)
+    assert f"removed from {closed['removes_at'][:10]} on" in run(house, "list").output
+    assert said(run(house, "remove", "lmartin", "--yes", "--json"))["id"] == person
+    (listed,) = said(run(house, "list", "--json"))["users"]
+    assert (listed["state"], listed["username"], listed["name"]) == ("removed", "", "Prénom lmartin")
+    with pytest.raises(NotFound):
+        run(house, "enable", "lmartin")
+
+
+def test_whoever_left_comes_back_with_a_code(house: House) -> None:
+    house.enrol()
+    said(run(house, "disable", "lmartin", "--left", "--yes", "--json"))
+    code = said(run(house, "enable", "lmartin", "--json"))["code"]
+    assert house.people.resets.accept("lmartin", code, PASSWORD, OFFICE).stage is Stage.ENROL
+
+
 def test_unlock_and_reset(house: House) -> None:
     house.enrol()
     for _ in range(5):
@@ -107,6 +131,6 @@ def test_unknown_and_taken_names_are_errors(house: House) -> None:
     assert run(house, "add", "--role", "emperor", "x").exit_code == 2
 
 
-@pytest.mark.parametrize("verb", ["add", "invite", "list", "disable", "enable", "unlock", "reset-totp"])
+@pytest.mark.parametrize("verb", ["add", "invite", "list", "disable", "enable", "remove", "unlock", "reset-totp"])
 def test_every_verb_shows_an_example(house: House, verb: str) -> None:
     assert f"coffre user {verb}" in run(house, verb, "--help").output

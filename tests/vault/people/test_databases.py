@@ -13,8 +13,8 @@ from vault.model import Client, Role
 from vault.people.breakglass import REVIEW_WITHIN_S, Verdict
 from vault.people.relations import Mode
 from vault.people.resets import Kind
-from vault.people.rounds import CLOSE_AFTER_S
 from vault.people.sign_in import SignedIn
+from vault.people.unused import TERMS
 from vault.storage.schema import passkeys
 
 NEW = "Moulin-Verre-92"
@@ -90,8 +90,12 @@ def test_accounts_invitations_and_resets(everywhere: House) -> None:
     house.people.accounts.enable(boss, person)
     assert len(house.people.accounts.all(boss)) == 6
     house.people.accounts.reset_totp(house.console(), everybody["durand"].actor.person)
-    house.clock.advance(days=CLOSE_AFTER_S / 86_400 + 1)
-    assert house.people.rounds.look_for_dormant() == 4
+    house.people.accounts.disable(boss, person, has_left=True)
+    counts = []
+    for term in (TERMS.closing, TERMS.notice, TERMS.removal):
+        house.clock.advance(days=term.days)
+        counts.append(tuple(house.people.rounds.look_for_unused().values()))
+    assert counts == [(5, 0, 1), (0, 4, 0), (0, 0, 4)], "warned, closed, removed; the last owner stays"
 
 
 def test_ties_and_emergencies(everywhere: House) -> None:

@@ -11,11 +11,9 @@ from vault.errors import BadSettings, Invalid, SignInRefused, StorageUnavailable
 from vault.model import Micros, PersonId, Role
 from vault.people.mail import WORDS, by_smtp, letter
 from vault.people.notices import Notice
-from vault.people.rounds import CLOSE_AFTER_S, WARN_AFTER_S
 from vault.settings import MailSettings
 from vault.storage.schema import notices, people
 
-DAY_S = 86_400
 SENDER = "coffre@cabinet.example"
 
 
@@ -96,26 +94,6 @@ def test_every_notice_has_words() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: MailSettings) -> None:
     with pytest.raises(BadSettings):
         settings.judged()
-
-
-def test_an_unused_account_is_announced_and_then_closed(house: House) -> None:
-    _, owner = house.enrol("boss", Role.OWNER)
-    secret, somebody = house.enrol("lmartin")
-    house.clock.advance(days=WARN_AFTER_S / DAY_S - 1)
-    assert house.people.rounds.look_for_dormant() == 0
-    house.clock.advance(days=2)
-    assert house.people.rounds.look_for_dormant() == 0
-    assert house.people.rounds.look_for_dormant() == 0
-    kinds = [each.kind for each in house.people.notices.of(owner.actor)]
-    assert kinds.count(Notice.ACCOUNT_DORMANT) == 2, "the owner's own account and the doctor's, once each"
-    house.clock.advance(days=(CLOSE_AFTER_S - WARN_AFTER_S) / DAY_S)
-    assert house.people.rounds.look_for_dormant() == 1
-    with pytest.raises(SignInRefused):
-        house.sign_in("lmartin", secret)
-    states = {each.username: each.state for each in house.people.accounts.all(house.console())}
-    assert states == {"boss": "active", "lmartin": "disabled"}
-    assert house.people.roster.display_names()[somebody.actor.person] == "Prénom lmartin", "authorship is kept"
-    assert ("user.disable", "success") in house.actions()
 
 
 def test_rounds_start_and_stop(house: House) -> None:
