@@ -166,6 +166,8 @@ class Document:
     """When a clinician took it over."""
     is_handover: bool = False
     """"À remettre au patient": reception may open and print it."""
+    is_urgent: bool = False
+    """To be read first."""
     scan: Scan = Scan.OFF
 
 

@@ -87,6 +87,7 @@ class Vault:
         """Let everything go in the reverse order; idempotent."""
         self.patrol.stop()
         self.transfers.close()
+        self.documents.drawn.close()
         self.renderer.close()
         self.people.close()
         self.auditing.close()
@@ -160,7 +161,9 @@ def open_vault(
         limits=settings.limits,
         tickets=tickets,
         proposals=Proposals(keys, founded.tenant, patients),
+        drawn=documents.drawn,
     )
+    people.sessions.on_end = documents.drawn.forget
     return Vault(
         settings=settings,
         installation=founded,

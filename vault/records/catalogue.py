@@ -40,6 +40,7 @@ class StoredVersion:
     channel: str
     integrated_at: Micros | None
     is_handover: bool
+    is_urgent: bool
 
 
 def _versions() -> Select[*tuple[object, ...]]:
@@ -65,12 +66,14 @@ def _versions() -> Select[*tuple[object, ...]]:
         one.channel,
         whole.integrated_at,
         whole.is_handover,
+        whole.is_urgent,
     ).join(documents, whole.id == one.document)
 
 
 def _stored(row: Row[*tuple[object, ...]]) -> StoredVersion:
     values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public way to a row's names has this name
-    return StoredVersion(**{**values, "patient": values["patient"] or "", "is_handover": bool(values["is_handover"])})
+    marks = {name: bool(values[name]) for name in ("is_handover", "is_urgent")}
+    return StoredVersion(**{**values, **marks, "patient": values["patient"] or ""})
 
 
 # Statements of every deposit and opening are built once: SQLAlchemy's building costs more than SQLite's answer.
@@ -188,6 +191,7 @@ def add_document(connection: Connection, stored: StoredVersion) -> None:
             state=stored.state,
             deposited_at=stored.first_deposited_at,
             deposited_by=stored.deposited_by,
+            is_urgent=int(stored.is_urgent),
         )
     )
     add_version(connection, stored)

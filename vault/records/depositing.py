@@ -47,6 +47,7 @@ class Filing:
     act_date: date | None
     file_name: str
     channel: str
+    is_urgent: bool = False
 
 
 class Deposits:
@@ -69,6 +70,7 @@ class Deposits:
         expected_sha256: bytes | None,
         declared_size: int | None,
         channel: str,
+        is_urgent: bool = False,
     ) -> Document:
         """``Documents.store``."""
         rooms = self._rooms
@@ -81,11 +83,11 @@ class Deposits:
             kind = document_type(type)
             check_act_date(act_date, rooms.clock())
             document = DocumentId(rooms.new_id())
-            filing = Filing(patient, scope, document, 1, kind.code, act_date, accepted_name(file_name), channel)
+            filing = Filing(patient, scope, document, 1, kind.code, act_date, accepted_name(file_name), channel, is_urgent)
             intake = Intake(body, limit_bytes=self._limit_bytes, declared_size=declared_size, expected_sha256=expected_sha256)
             stored, description, prints = self._take_in(actor, filing, intake)
             subject = Subject(patient, document, 1, document_class=kind.group)
-            note = replace(note_of(relation, size=stored.size), code=scan_code(description.scan))
+            note = replace(note_of(relation, size=stored.size), code=scan_code(description.scan), changed=urgent(is_urgent))
             event = Event(Action.DOCUMENT_UPLOAD, Outcome.SUCCESS, actor, subject, note)
             is_elsewhere = self._file(stored, prints, event)
             return replace(document_of(stored, description), is_elsewhere=is_elsewhere)
@@ -183,6 +185,7 @@ class Deposits:
             channel=filing.channel,
             integrated_at=None,
             is_handover=False,
+            is_urgent=filing.is_urgent,
         )
 
     def _file(self, stored: StoredVersion, prints: Fingerprint, event: Event) -> bool:
@@ -209,6 +212,11 @@ class Deposits:
 def scan_code(scan: str) -> str | None:
     """What the event of a deposit says of its virus scan: nothing, unless it was let in without one."""
     return "not_scanned" if scan == Scan.MISSED else None
+
+
+def urgent(is_urgent: bool) -> tuple[str, ...]:
+    """What the event of a filing says was set beside type and date."""
+    return ("urgent",) if is_urgent else ()
 
 
 def check_act_date(act_date: date | None, now: Micros) -> None:

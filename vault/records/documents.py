@@ -98,6 +98,7 @@ class Documents:
         expected_sha256: bytes | None = None,
         declared_size: int | None = None,
         channel: str = "browser",
+        is_urgent: bool = False,
     ) -> Document:
         """File a new document with a patient; durable and logged when this returns, and otherwise nothing was kept.
 
@@ -115,6 +116,7 @@ class Documents:
             expected_sha256=expected_sha256,
             declared_size=declared_size,
             channel=channel,
+            is_urgent=is_urgent,
         )
 
     def replace(

@@ -49,7 +49,8 @@ def _drafts(connection: Connection, draft: DocumentId | None, limit: int) -> lis
         .order_by(documents.c.deposited_at.desc(), documents.c.id)
         .limit(limit)
     ).mappings()
-    facts: dict[str, Any] = {"patient": NOBODY, "current": 1, "state": DRAFT, "integrated_at": None, "is_handover": False}
+    facts: dict[str, Any] = {"patient": NOBODY, "current": 1, "state": DRAFT, "integrated_at": None}
+    facts |= {"is_handover": False, "is_urgent": False}
     return [StoredVersion(first_deposited_at=row["deposited_at"], **facts, **row) for row in rows]
 
 
@@ -95,12 +96,13 @@ def move(
     scope: ScopeId,
     data_key_sealed: bytes,
     description_sealed: bytes,
+    is_urgent: bool = False,
 ) -> None:
     """From the inbox to ``patient``, or back for None; the blob stays. Raises Conflict where somebody was faster."""
     before, after = (DRAFT, FILED) if patient is not None else (FILED, DRAFT)
     here = (documents.c.id == document) & (documents.c.state == before) & documents.c.integrated_at.is_(None)
     changed = connection.execute(
-        update(documents).where(here, documents.c.version == 1).values(state=after, patient=patient)
+        update(documents).where(here, documents.c.version == 1).values(state=after, patient=patient, is_urgent=int(is_urgent))
     ).rowcount
     if changed != 1:
         raise Conflict("somebody else has just filed or moved this document", reason="already_moved")

@@ -20,13 +20,15 @@ from vault.people.policy import Act, decide_role
 from vault.records import catalogue, draft_rows
 from vault.records.access import note_of
 from vault.records.catalogue import StoredVersion
-from vault.records.depositing import check_act_date, scan_code
+from vault.records.depositing import check_act_date, scan_code, urgent
 from vault.records.descriptions import Description, Place, seal_description
+from vault.records.draft_pages import DraftPages
 from vault.records.draft_rows import DRAFT, NOBODY
 from vault.records.drafts import Concordance, Draft, DraftDescription, open_draft, seal_draft
 from vault.records.file_names import accepted_name
 from vault.records.intake import ByteStream, Intake
-from vault.records.local_time import practice_day, watermark
+from vault.records.local_time import practice_day
+from vault.records.pages import DrawnPages
 from vault.records.proposals import Proposals, concordance
 from vault.records.rooms import Fingerprint, Rooms, document_of
 from vault.records.tickets import Tickets
@@ -34,9 +36,7 @@ from vault.records.turns import Turns
 from vault.records.types import document_type
 from vault.rendering.recognise import MediaType
 from vault.rendering.renderer import RenderedPage, Renderer
-from vault.sealing.binding import data_key_context
 from vault.sealing.documents import Sealed
-from vault.sealing.fields import open_field, seal_field
 from vault.settings import MIB, LimitSettings
 from vault.storage import standing
 
@@ -63,13 +63,13 @@ class Inbox:
         limits: LimitSettings,
         tickets: Tickets[Receipt],
         proposals: Proposals,
+        drawn: DrawnPages,
     ) -> None:
         self._rooms = rooms
         self._scope = scope
-        self._renderer = renderer
+        self._pages = DraftPages(rooms, renderer, tickets, drawn, proposals)
         self._limit_bytes = limits.document_mib * MIB
         self._turns = Turns(limits.uploads, "deposits")
-        self._tickets = tickets
         self._filed: Tickets[_Filed] = Tickets(rooms.clock)
         self._proposals = proposals
 
@@ -136,14 +136,7 @@ class Inbox:
         with self._rooms.gate.refusals(actor, Action.DOCUMENT_PREVIEW, Subject(document=draft)):
             decide_role(actor.role, Act.INBOX_USE)
             media_type = MediaType(self._description(stored).media_type)
-            body = self._rooms.bodies.open(self._receipt(actor, draft), stored)
-            try:
-                body.opener.authenticate()
-                mark = watermark(actor, self._rooms.clock())
-                content = body.opener.whole()
-                return self._renderer.page(content, media_type, number, width, watermark=mark, quarter_turns=quarter_turns)
-            finally:
-                body.close()
+            return self._pages.page(actor, stored, media_type, number, width=width, quarter_turns=quarter_turns)
 
     def concordance(self, actor: Actor, draft: DocumentId, identity: Identity) -> Concordance:
         """Whether the first page's own text fits ``identity``: the guard against the wrong patient.
@@ -152,15 +145,10 @@ class Inbox:
         """
         decide_role(actor.role, Act.INBOX_USE)
         stored = self._find(draft)
-        media_type = MediaType(self._description(stored).media_type)
-        body = self._rooms.bodies.open(self._receipt(actor, draft), stored)
         try:
-            body.opener.authenticate()
-            text = self._renderer.text(body.opener.whole(), media_type, 1)
+            text = self._pages.text(actor, stored, MediaType(self._description(stored).media_type))
         except NotRenderable:
             return Concordance.UNREADABLE
-        finally:
-            body.close()
         return concordance(text, identity, practice_day(self._rooms.clock()))
 
     def sheet(self, actor: Actor, patient: PatientId, type: str) -> str:  # noqa: A002  # the field's word, as in Document
@@ -176,6 +164,7 @@ class Inbox:
         *,
         type: str,  # noqa: A002  # the field's word, as in Document
         act_date: date | None,
+        is_urgent: bool = False,
     ) -> Document:
         """File a draft with a patient, under that patient's key from now on; the blob stays as it is.
 
@@ -198,14 +187,14 @@ class Inbox:
             with self._rooms.scopes.open(scope) as key:
                 place = Place(draft, 1, patient, stored.deposited_by)
                 sealed = seal_description(key, self._rooms.tenant, place, description)
-            data_key = self._resealed(stored, scope)
+            data_key = self._rooms.bodies.reseal(stored, scope)
             prints = self._rooms.fingerprint(bytes.fromhex(known.sha256)).known
             event = Event(
                 Action.DOCUMENT_REFILE,
                 Outcome.SUCCESS,
                 actor,
                 replace(subject, document_class=kind.group),
-                replace(note_of(relation, size=stored.size), code="filed_from_inbox"),
+                replace(note_of(relation, size=stored.size), code="filed_from_inbox", changed=urgent(is_urgent)),
             )
 
             def work(tx: Transaction) -> bool:
@@ -214,14 +203,21 @@ class Inbox:
                     if owner in parts and twin != draft:
                         raise AlreadyPresent(f"these bytes are filed as document {twin}", document=twin)
                 draft_rows.move(
-                    tx.connection, draft, patient=patient, scope=scope, data_key_sealed=data_key, description_sealed=sealed
+                    tx.connection,
+                    draft,
+                    patient=patient,
+                    scope=scope,
+                    data_key_sealed=data_key,
+                    description_sealed=sealed,
+                    is_urgent=is_urgent,
                 )
                 tx.record(event)
                 return bool(owners)
 
             is_elsewhere = self._rooms.log.transact(work).value
         self._filed.keep(actor, _Filed(patient, known), "filed", draft)
-        return replace(document_of(replace(stored, patient=patient), description), is_elsewhere=is_elsewhere)
+        filed = document_of(replace(stored, patient=patient, is_urgent=is_urgent), description)
+        return replace(filed, is_elsewhere=is_elsewhere)
 
     def take_back(self, actor: Actor, document: DocumentId) -> Draft:
         """Undo one's own filing of the last five minutes: back into the inbox, unless a clinician has taken it over.
@@ -238,7 +234,7 @@ class Inbox:
                 stored = catalogue.stored_version(connection, document)
             with self._rooms.scopes.open(self._scope) as key:
                 sealed = seal_draft(key, self._rooms.tenant, document, filed.description)
-            data_key = self._resealed(stored, self._scope)
+            data_key = self._rooms.bodies.reseal(stored, self._scope)
             note = Note(purpose=Purpose.HOPERAT, code="back_to_inbox")
             event = Event(Action.DOCUMENT_REFILE, Outcome.SUCCESS, actor, subject, note)
 
@@ -307,6 +303,7 @@ class Inbox:
             channel=channel,
             integrated_at=None,
             is_handover=False,
+            is_urgent=False,
         )
         return stored, description, judged[-1]
 
@@ -340,44 +337,9 @@ class Inbox:
         with self._rooms.scopes.open(self._scope) as key:
             return seal_draft(key, self._rooms.tenant, document, description)
 
-    def _resealed(self, stored: StoredVersion, scope: ScopeId) -> bytes:
-        """The data key of a document, from its present scope to another."""
-        tenant, blob = self._rooms.tenant, stored.blob
-        with self._rooms.scopes.open(stored.scope) as key:
-            data_key = bytearray(open_field(key, data_key_context(tenant, stored.scope, blob), stored.data_key_sealed))
-        try:
-            with self._rooms.scopes.open(scope) as key:
-                return seal_field(key, data_key_context(tenant, scope, blob), data_key)
-        finally:
-            data_key[:] = bytes(len(data_key))
-
-    def _receipt(self, actor: Actor, draft: DocumentId) -> Receipt:
-        """The grant to look at a draft: one event for all its pages."""
-        receipt = self._tickets.find(actor, "draft", draft)
-        if receipt is None:
-            note = Note(purpose=Purpose.HOPERAT)
-            receipt = self._rooms.log.record(
-                Event(Action.DOCUMENT_PREVIEW, Outcome.GRANTED, actor, Subject(document=draft, version=1), note)
-            )
-            self._tickets.keep(actor, receipt, "draft", draft)
-        return receipt
-
     def _examine(self, actor: Actor, stored: StoredVersion, description: DraftDescription) -> DraftDescription:
         """Count the pages and read the codes of the first one; what was found is kept, sealed."""
-        media_type = MediaType(description.media_type)
-        body = self._rooms.bodies.open(self._receipt(actor, stored.document), stored)
-        pages, trouble, proposal = None, None, None
-        try:
-            body.opener.authenticate()
-            pages = self._renderer.inspect(body.opener.whole(), media_type).pages
-            codes = self._renderer.codes(body.opener.whole(), media_type, 1)
-            text = self._renderer.text(body.opener.whole(), media_type, 1)
-            proposal = self._proposals.read(actor, codes, text, practice_day(self._rooms.clock()))
-        except NotRenderable as error:
-            trouble = str(error.details["reason"])
-        finally:
-            body.close()
-        description = replace(description, pages=pages, trouble=trouble, proposal=proposal)
+        description = self._pages.examined(actor, stored, description)
         sealed = self._sealed(stored.document, description)
         self._rooms.db.write(lambda connection: draft_rows.describe(connection, stored.document, sealed))
         return description

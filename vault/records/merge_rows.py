@@ -81,9 +81,9 @@ def _give_back(connection: Connection, root: PatientId, kept: PatientId, since: 
         _give_back(connection, root, PatientId(absorbed), became)
 
 
-def count_filed(connection: Connection, parts: Iterable[PatientId], since: int = 0) -> int:
-    """How many documents stand in some records, those deposited since a moment."""
-    here = documents.c.patient.in_(tuple(parts)) & (documents.c.deposited_at >= since)
+def count_filed(connection: Connection, parts: Iterable[PatientId], since: int = -1) -> int:
+    """How many documents stand in some records, those deposited after a moment."""
+    here = documents.c.patient.in_(tuple(parts)) & (documents.c.deposited_at > since)
     # coalesce keeps the planner off the index by state: nearly every document is filed.
     statement = select(func.count()).where(here, func.coalesce(documents.c.state, "") == FILED)
     return connection.execute(statement).scalar_one()

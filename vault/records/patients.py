@@ -233,7 +233,7 @@ class Patients:
                 continue
             root = kept[stored.id]
             known = found.get(root.id)
-            if root is stored:
+            if root.id == stored.id:
                 found[root.id] = Patient(root.id, identity, root.created_at, absorbed=known.absorbed if known else ())
             else:
                 known = known or Patient(root.id, self._identity(root), root.created_at)

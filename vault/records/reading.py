@@ -1,4 +1,4 @@
-"""Owns a carer's reading: what is still unread, "Vu et validé", "à remettre". It must not know HTTP, pages or ciphers.
+"""Owns a carer's reading: what is unread, urgent first, "Vu et validé", "à remettre". It must not know HTTP, pages or ciphers.
 
 Unread means that nobody has taken the document over yet: the practice reads together, and one word settles it for all.
 """
@@ -45,15 +45,17 @@ class Reading:
         self._patients = patients
         self._tickets = tickets
 
-    def unread(self, actor: Actor, limit: int = UNREAD_LIMIT) -> Page[Unread]:
-        """The documents of the actor's patients that nobody has taken over, newest deposit first.
+    def unread(self, actor: Actor, limit: int = UNREAD_LIMIT, *, only_urgent: bool = False) -> Page[Unread]:
+        """The documents of the actor's patients that nobody has taken over: urgent ones first, then newest deposit first.
 
         One event a session within five minutes. Raises Forbidden, Tampered, KeysUnavailable, LogUnavailable.
         """
         decide_role(actor.role, Act.DOCUMENT_INTEGRATE)
         now = self._rooms.clock()
         with self._rooms.db.read() as connection:
-            ids = connection.execute(_waiting(actor, now).limit(limit + 1)).scalars().all()
+            waiting = _waiting(actor, now)
+            wanted = waiting.where(documents.c.is_urgent == 1) if only_urgent else waiting
+            ids = connection.execute(wanted.limit(limit + 1)).scalars().all()
             rows = [catalogue.stored_version(connection, DocumentId(found)) for found in ids[:limit]]
             relations = {row.patient: self._rooms.gate.relation(connection, actor, row.patient) for row in rows}
         note = Note(purpose=Purpose.TREAT, count=len(rows))
@@ -101,11 +103,29 @@ class Reading:
             here = (documents.c.id == document) & (documents.c.state == FILED) & (documents.c.is_handover != int(is_wanted))
             return connection.execute(update(documents).where(here).values(is_handover=int(is_wanted))).rowcount == 1
 
-        stored, description = self._change(actor, document, Action.DOCUMENT_METADATA, change)
+        stored, description = self._change(actor, document, Action.DOCUMENT_METADATA, change, changed=("handover",))
         return document_of(replace(stored, is_handover=is_wanted), description)
 
+    def mark_urgent(self, actor: Actor, document: DocumentId, *, is_wanted: bool) -> Document:
+        """Put a document first among the unread ones, or take the mark away.
+
+        Raises NotFound, Forbidden, KeysUnavailable, LogUnavailable.
+        """
+
+        def change(connection: Connection) -> bool:
+            here = (documents.c.id == document) & (documents.c.state == FILED) & (documents.c.is_urgent != int(is_wanted))
+            return connection.execute(update(documents).where(here).values(is_urgent=int(is_wanted))).rowcount == 1
+
+        stored, description = self._change(actor, document, Action.DOCUMENT_METADATA, change, changed=("urgent",))
+        return document_of(replace(stored, is_urgent=is_wanted), description)
+
     def _change(
-        self, actor: Actor, document: DocumentId, action: Action, change: Callable[[Connection], bool]
+        self,
+        actor: Actor,
+        document: DocumentId,
+        action: Action,
+        change: Callable[[Connection], bool],
+        changed: tuple[str, ...] = (),
     ) -> tuple[StoredVersion, Description]:
         """Judge, change one row and tell the log in one transaction; no event where nothing changed."""
         with self._rooms.gate.refusals(actor, action, Subject(document=document)):
@@ -121,7 +141,7 @@ class Reading:
 
             def work(tx: Transaction) -> None:
                 if change(tx.connection):
-                    tx.record(Event(action, Outcome.SUCCESS, actor, subject, note_of(whole)))
+                    tx.record(Event(action, Outcome.SUCCESS, actor, subject, replace(note_of(whole), changed=changed)))
 
             self._rooms.log.transact(work)
         return stored, description
@@ -136,5 +156,5 @@ def _waiting(actor: Actor, now: Micros) -> Select[str]:
         select(documents.c.id)
         .where(documents.c.state == FILED, documents.c.integrated_at.is_(None), documents.c.patient.in_(mine))
         .where(documents.c.deposited_by != actor.person)
-        .order_by(documents.c.deposited_at.desc(), documents.c.id)
+        .order_by(documents.c.is_urgent.desc(), documents.c.deposited_at.desc(), documents.c.id)
     )

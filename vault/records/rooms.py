@@ -93,5 +93,6 @@ def document_of(stored: StoredVersion, description: Description) -> Document:
         channel=stored.channel,
         integrated_at=stored.integrated_at,
         is_handover=stored.is_handover,
+        is_urgent=stored.is_urgent,
         scan=Scan(description.scan),
     )

@@ -487,6 +487,8 @@ class DocumentColumns(TypedColumns):
     integrated_by = _id("people.id", nullable=True)
     is_handover = Column(Integer, nullable=False, server_default="0")
     """1 where it waits to be handed to the patient."""
+    is_urgent = Column(Integer, nullable=False, server_default="0")
+    """1 where whoever filed it, or a carer, wants it read first."""
 
 
 documents = Table(

@@ -63,5 +63,6 @@ def tray(tmp_path: Path, clock: Clock, renderer: Renderer) -> Iterator[Tray]:
             limits=LimitSettings(document_mib=4),
             tickets=Tickets(rooms.clock),
             proposals=proposals,
+            drawn=desk.documents.drawn,
         )
         yield Tray(desk, inbox, proposals)

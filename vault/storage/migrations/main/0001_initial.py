@@ -345,6 +345,7 @@ def upgrade() -> None:  # noqa: PLR0915  # one statement for each table and inde
         sa.Column("integrated_at", sa.BigInteger(), nullable=True),
         sa.Column("integrated_by", sa.String(length=32), nullable=True),
         sa.Column("is_handover", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("is_urgent", sa.Integer(), server_default="0", nullable=False),
         sa.ForeignKeyConstraint(["deposited_by"], ["people.id"], name=op.f("fk_documents_deposited_by")),
         sa.ForeignKeyConstraint(["integrated_by"], ["people.id"], name=op.f("fk_documents_integrated_by")),
         sa.ForeignKeyConstraint(["patient"], ["patients.id"], name=op.f("fk_documents_patient")),
