@@ -131,6 +131,18 @@ class RecoveryCopyColumns(TypedColumns):
 recovery_copies = Table("recovery_copies", keyring_metadata, RecoveryCopyColumns)
 
 
+class TokenCopyColumns(TypedColumns):
+    id = _key()
+    place = Column(Text, nullable=False)
+    """The directory of a software token's copy, as the operator named it."""
+    covers = Column(Text, nullable=False)
+    """The keys that it held when it was tried (``kek/1 mac/1``); one that is made later is not in it."""
+    tried_at = _time()
+
+
+token_copies = Table("token_copies", keyring_metadata, TokenCopyColumns)
+
+
 class LogSaltColumns(TypedColumns):
     patient = _key()
     reference = _id(nullable=False, unique=True)

@@ -1,9 +1,13 @@
-"""Owns the statements over recovery slots and copies, in the keyring database. It must not know how copies are sealed."""
+"""Owns the statements over the ways back: recovery slots with their copies, and copies of the token; in the keyring database.
+
+It must not know how copies are sealed.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -11,7 +15,40 @@ from kms.keys import WrappedKey
 from vault.model import Micros, ScopeId, ScopeKind
 from vault.storage.db import Database
 from vault.storage.keyring import RecoveryCopy, RecoverySlot, ScopeRow
-from vault.storage.schema import recovery_copies, recovery_slots, scopes
+from vault.storage.schema import recovery_copies, recovery_slots, scopes, token_copies
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCopy:
+    """A copy of a software token that was opened and tried."""
+
+    id: str
+    place: str
+    covers: str
+    """The keys in it, ``use/number`` separated by spaces."""
+    tried_at: int
+
+
+class TokenCopies:
+    """What is known of copies of the token: the newest one."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def newest(self) -> TokenCopy | None:
+        """The copy that was tried last."""
+        with self._db.read() as connection:
+            row = connection.execute(select(token_copies)).mappings().first()
+        return None if row is None else TokenCopy(**row)
+
+    def keep(self, copy: TokenCopy) -> None:
+        """Remember a copy in the place of the one before."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(delete(token_copies))
+            connection.execute(insert(token_copies).values(**dataclasses.asdict(copy)))
+
+        self._db.write(work)
 
 
 class Slots:

@@ -71,3 +71,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_scopes")),
     )
     op.create_index(op.f("ix_scopes_master"), "scopes", ["master"], unique=False)
+    op.create_table(
+        "token_copies",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("covers", sa.Text(), nullable=False),
+        sa.Column("tried_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_token_copies")),
+    )
