@@ -22,6 +22,7 @@ from vault.people.opening import People, open_people
 from vault.records.documents import Documents
 from vault.records.identities import Identities
 from vault.records.inbox import Inbox
+from vault.records.likeness import Likenesses
 from vault.records.merging import Merging
 from vault.records.patients import Patients
 from vault.records.proposals import Proposals
@@ -31,6 +32,7 @@ from vault.records.tickets import Tickets
 from vault.records.transfers import Transfers
 from vault.rendering.renderer import Renderer
 from vault.sealing.faults import key_faults
+from vault.sealing.index import BlindIndex
 from vault.sealing.scopes import ScopeKeys
 from vault.settings import MIB, VaultSettings
 from vault.storage import migrate
@@ -130,6 +132,7 @@ def open_vault(
     blobs = open_blobs(settings.blobs)
     renderer = Renderer(settings.limits.renderings)
     tickets: Tickets[Receipt] = Tickets(clock)
+    likenesses = Likenesses(BlindIndex(keys, founded.tenant), people.roster.display_names)
     patients = Patients(
         db=db,
         scopes=scopes,
@@ -139,6 +142,7 @@ def open_vault(
         relations=people.relations,
         clock=clock,
         tickets=tickets,
+        likenesses=likenesses,
     )
     documents = Documents(
         db=db,
@@ -153,6 +157,7 @@ def open_vault(
         scanner=Scanner(settings.scan),
         clock=clock,
         tickets=tickets,
+        likenesses=likenesses,
     )
     inbox = Inbox(
         rooms=documents.rooms,

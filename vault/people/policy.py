@@ -98,6 +98,8 @@ class Relation:
     """None until a clinician has taken the document over ("Vu et validé")."""
     is_handover: bool = False
     """Marked "à remettre au patient"."""
+    likeness: str = ""
+    """Whom the patient's names recall (self, colleague, same_surname): told to reviewers, never judged."""
 
 
 NOBODY = Relation()

@@ -39,6 +39,9 @@ FAMILIAR_S = 90 * 86_400
 """An address from which somebody has signed in stays familiar this long."""
 
 
+_DISPLAY_NAMES = select(people.c.id, people.c.display_name_sealed)
+
+
 class Founded(Protocol):
     """What the roster needs to know of the installation."""
 
@@ -112,6 +115,7 @@ class Roster:
         self._scope = installation.system_scope
         self.clock = clock
         self.random = random
+        self._names: tuple[dict[PersonId, bytes], dict[PersonId, str]] = ({}, {})
 
     def authorise(
         self, actor: Actor, act: Act, action: Action, subject: Subject | None = None, relation: Relation = NOBODY
@@ -141,10 +145,14 @@ class Roster:
         return self.open("people", "display_name", person.id, person.display_name_sealed).decode()
 
     def display_names(self) -> dict[PersonId, str]:
-        """Everybody's name, for screens that show authors and care teams; past colleagues included."""
+        """Everybody's name, for screens that show authors and care teams; past colleagues included. Opened when one changes."""
         with self.db.read() as connection:
-            rows = connection.execute(select(people.c.id, people.c.display_name_sealed)).all()
-        return {PersonId(row.id): self.open("people", "display_name", row.id, row.display_name_sealed).decode() for row in rows}
+            rows = {PersonId(row.id): row.display_name_sealed for row in connection.execute(_DISPLAY_NAMES)}
+        sealed, names = self._names
+        if sealed != rows:
+            names = {person: self.open("people", "display_name", person, name).decode() for person, name in rows.items()}
+            self._names = rows, names
+        return dict(names)
 
     def keyed_hash(self, label: str, *parts: str) -> bytes:
         """HMAC-SHA-256 (RFC 2104) of ``parts``, 32 bytes, under a key that only this vault derives and no rotation changes.

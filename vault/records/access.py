@@ -15,6 +15,7 @@ from vault.model import Actor, EventId, Micros, PatientId
 from vault.people.policy import Act, DocumentClass, Relation, authorise, decide
 from vault.records.catalogue import StoredVersion
 from vault.records.descriptions import Description
+from vault.records.likeness import Likenesses
 from vault.records.types import document_type
 
 Relate = Callable[[Connection, Actor, PatientId, Micros], Relation]
@@ -63,6 +64,8 @@ def flags(relation: Relation) -> tuple[str, ...]:
         "own_upload": relation.is_own_upload,
         "administrative": relation.document_class is DocumentClass.ADMINISTRATIVE,
         "handover": relation.is_handover,
+        "sensitive": relation.is_sensitive,
+        relation.likeness: relation.likeness,
     }
     return tuple(name for name, holds in facts.items() if holds)
 
@@ -84,7 +87,10 @@ def integrity_failure(actor: Actor, subject: Subject, error: Tampered, ref: Even
 class Gate:
     """Policy asked, refusals logged. Thread-safe."""
 
-    def __init__(self, log: AuditLog, relate: Relate, clock: Callable[[], Micros]) -> None:
+    def __init__(
+        self, log: AuditLog, relate: Relate, clock: Callable[[], Micros], likenesses: Likenesses | None = None
+    ) -> None:
+        self._likenesses = likenesses
         self._log = log
         self._relate = relate
         self._clock = clock
@@ -92,6 +98,12 @@ class Gate:
     def relation(self, connection: Connection, actor: Actor, patient: PatientId) -> Relation:
         """What ties ``actor`` to ``patient`` now."""
         return self._relate(connection, actor, patient, self._clock())
+
+    def opening(self, connection: Connection, actor: Actor, patient: PatientId) -> Relation:
+        """The same for somebody about to see a file: with a word for reviewers where it may be their own or a colleague's."""
+        relation = self.relation(connection, actor, patient)
+        likeness = self._likenesses.of(connection, actor, patient) if self._likenesses is not None else None
+        return replace(relation, likeness=likeness) if likeness is not None else relation
 
     def authorise(self, actor: Actor, act: Act, relation: Relation) -> None:
         """Raises Forbidden, NotFound or StepUpRequired."""

@@ -28,6 +28,7 @@ from vault.records.catalogue import StoredVersion
 from vault.records.depositing import Deposits
 from vault.records.descriptions import Description
 from vault.records.intake import ByteStream
+from vault.records.likeness import Likenesses
 from vault.records.local_time import watermark
 from vault.records.opened import OpenedDocument
 from vault.records.pages import DrawnPages
@@ -45,6 +46,8 @@ from vault.storage.blobs import BlobStore
 from vault.storage.db import Database
 
 LIST_LIMIT = 200
+PDF_COPY = "pdf_copy"
+"""What the log says of a picture that left as a PDF."""
 OPENINGS = 4
 """Documents authenticated at once in one process: two for each core keep the processors busy and the others waiting briefly."""
 
@@ -70,10 +73,11 @@ class Documents:
         scanner: Scanner,
         clock: Callable[[], Micros],
         tickets: Tickets[Receipt],
+        likenesses: Likenesses | None = None,
         new_id: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
         bodies = Bodies(blobs=blobs, keys=keys, scopes=scopes, tenant=tenant, scanner=scanner, new_id=new_id)
-        gate = Gate(log, relations.to_patient, clock)
+        gate = Gate(log, relations.to_patient, clock, likenesses)
         self._rooms = Rooms(db, scopes, keys, log, bodies, gate, tenant, clock, new_id)
         self._renderer = renderer
         self.openings = Turns(OPENINGS, "openings")
@@ -207,10 +211,12 @@ class Documents:
             self._once(actor, event, "describe", document, stored.version)
             return document_of(stored, description)
 
-    def open(self, actor: Actor, document: DocumentId, action: Action, *, version: int | None = None) -> OpenedDocument:
+    def open(
+        self, actor: Actor, document: DocumentId, action: Action, *, version: int | None = None, form: str | None = None
+    ) -> OpenedDocument:
         """Open a document to view, preview, download or print it; the grant is durable in the log before this returns.
 
-        ``version``: an older one; the current one by default.
+        ``version``: an older one; the current one by default. ``form``: what leaves instead of the exact bytes, for the log.
 
         Its bytes are fetched and authenticated by ``OpenedDocument.read``. Raises NotFound, Forbidden, StepUpRequired,
         Tampered, KeysUnavailable, LogUnavailable.
@@ -220,8 +226,9 @@ class Documents:
             stored, description, relation = self._look_up(actor, document, version)
             self._rooms.gate.authorise(actor, ACT_OF[action], relation)
             subject = self._subject(stored, description)
-            granted = Event(action, Outcome.GRANTED, actor, subject, note_of(relation, size=stored.size))
-            receipt = self._once(actor, granted, action, document, stored.version)
+            note = replace(note_of(relation, size=stored.size), code=form)
+            granted = Event(action, Outcome.GRANTED, actor, subject, note)
+            receipt = self._once(actor, granted, action, document, stored.version, form or "")
         return OpenedDocument(
             document_of(stored, description),
             receipt.event,
@@ -246,6 +253,14 @@ class Documents:
                 self.drawn.keep(actor, page, *what)
             return page
 
+    def pdf_copy(self, actor: Actor, document: DocumentId) -> tuple[Document, bytes]:
+        """A picture as a PDF made in the sandbox; the document itself stays as it was received. A download in the log.
+
+        Raises as ``open``, and NotRenderable (``no_picture`` for what is a PDF already), Busy.
+        """
+        with self.open(actor, document, Action.DOCUMENT_DOWNLOAD, form=PDF_COPY) as opened:
+            return opened.document, self._renderer.copy(opened.read(), MediaType(opened.media_type))
+
     def text(self, actor: Actor, document: DocumentId, number: int) -> str:
         """The text layer of one page, for screen readers; empty where the page is a picture. Raises as ``page``."""
         with self.open(actor, document, Action.DOCUMENT_VIEW) as opened:
@@ -258,13 +273,13 @@ class Documents:
     ) -> tuple[StoredVersion, Description, Relation]:
         with self._rooms.db.read() as connection:
             stored = catalogue.stored_version(connection, document, version)
-            relation = self._rooms.gate.relation(connection, actor, stored.patient)
+            relation = self._rooms.gate.opening(connection, actor, stored.patient)
         description = self._rooms.description(stored)
         return stored, description, relation_to(relation, actor, stored, description, self._rooms.clock())
 
     def _readable(self, connection: Connection, actor: Actor, file: File) -> dict[PatientId, Relation]:
         """The records of a file whose documents the actor may list, with the tie to each. Raises NotFound, Forbidden."""
-        ties = {part: self._rooms.gate.relation(connection, actor, part) for part in file.parts}
+        ties = {part: self._rooms.gate.opening(connection, actor, part) for part in file.parts}
         readable = {part: tie for part, tie in ties.items() if is_allowed(actor, Act.DOCUMENT_LIST, tie)}
         if not readable:
             self._rooms.gate.authorise(actor, Act.DOCUMENT_LIST, ties[file.root])
@@ -280,7 +295,8 @@ class Documents:
 
     def _tell_failure(self, actor: Actor, granted: Event, receipt: Receipt, error: VaultError) -> None:
         """After a grant nothing could be released: the log says so, and names an altered document as an incident."""
-        self._tickets.drop(actor, granted.action, receipt.document or "", granted.subject.version or 0)
+        version, form = granted.subject.version or 0, granted.note.code or ""
+        self._tickets.drop(actor, granted.action, receipt.document or "", version, form)
         events = [Event(granted.action, Outcome.FAILED, actor, granted.subject, Note(code=error.code), ref=receipt.event)]
         if isinstance(error, Tampered):
             events.append(integrity_failure(actor, granted.subject, error, receipt.event))

@@ -18,6 +18,7 @@ from vault.people.relations import Relations
 from vault.records import duplicates, merge_rows, patient_rows
 from vault.records.access import Gate, flags
 from vault.records.identity import changed, checked, is_strictly_same
+from vault.records.likeness import Likenesses
 from vault.records.local_time import practice_day
 from vault.records.patient_rows import StoredPatient, open_identity, seal_identity
 from vault.records.query import alternatives, matches, parse
@@ -46,6 +47,7 @@ class Patients:
         relations: Relations,
         clock: Callable[[], Micros],
         tickets: Tickets[Receipt],
+        likenesses: Likenesses | None = None,
         new_id: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
         self._db = db
@@ -55,7 +57,7 @@ class Patients:
         self._clock = clock
         self._new_id = new_id
         self._index = BlindIndex(keys, tenant)
-        self._gate = Gate(log, relations.to_patient, clock)
+        self._gate = Gate(log, relations.to_patient, clock, likenesses)
         self._tickets = tickets
 
     def create(self, actor: Actor, identity: Identity, *, care_team: Sequence[PersonId] = (), anyway: bool = False) -> Patient:
@@ -105,7 +107,7 @@ class Patients:
                 file = file_of(connection, stored.id)
                 team = patient_rows.team_of(connection, file.parts)
                 absorbed = patient_rows.stored_patients(connection, file.parts[1:])
-                relation = self._gate.relation(connection, actor, stored.id)
+                relation = self._gate.opening(connection, actor, stored.id)
             self._gate.authorise(actor, Act.PATIENT_VIEW, relation)
             note = Note(purpose=Purpose.TREAT, relation=flags(relation))
             if self._tickets.find(actor, "list", stored.id) is None:
