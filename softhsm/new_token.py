@@ -142,6 +142,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if not 0 < len(arguments.label.encode()) <= 32:
         parser.error("a label has 1 to 32 bytes")
+    os.umask(0o077)  # the configuration too: whoever may write it sends the vault to another token
     try:
         is_new = make_token(arguments.directory, arguments.label, os.environ["COFFRE_PKCS11_MODULE"])
     except (Refused, OSError) as error:

@@ -15,16 +15,19 @@ from urllib.parse import urlencode, urlsplit
 from flask import Flask, Response, current_app, g, jsonify, redirect, render_template, request
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
+from gunicorn.http.errors import ParseException
 from werkzeug import exceptions as http
 
 from vault.errors import VaultError
 from web.forms import refused_field
+from web.refusals import WHY
 
 logger = logging.getLogger("coffre.web")
 
 PROBLEM = "application/problem+json"
 DISCLOSED = frozenset(
     {"field", "reason", "limit_bytes", "retry_after_s", "document", "recognised", "size", "offset", "known", "act"}
+    | {"patient", "candidates"}
 )
 """The only ``details`` that leave: facts that say nothing of anybody."""
 
@@ -261,7 +264,9 @@ def problem(code: str, answer: Answer, details: dict[str, Any]) -> dict[str, Any
 
 
 def explained(code: str, answer: Answer, details: dict[str, Any]) -> str:
-    """What is safe and what to do; where a field was refused, first which one and why."""
+    """What is safe and what to do; where a field was refused, first which and why; where a state forbids it, which."""
+    if code == "conflict" and str(details.get("reason", "")) in WHY:
+        return str(WHY[str(details["reason"])])
     field = refused_field(str(details.get("field", "")), str(details.get("reason", ""))) if code == "invalid" else ""
     return f"{field} {answer.text}".strip()
 
@@ -312,6 +317,12 @@ def install(app: Flask) -> None:
         if isinstance(error, http.MethodNotAllowed) and error.valid_methods:
             response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
         return response
+
+    @app.errorhandler(ParseException)
+    def broken_body(error: Exception) -> Response:
+        """Chunks of bad sizes: the server library finds them only while a view reads the body."""
+        logger.info("refused %s incident=%s endpoint=%s", type(error).__name__, incident(), request.endpoint)
+        return answer("bad_request")
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:

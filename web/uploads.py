@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from flask import request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData, Preamble
 
@@ -38,6 +39,8 @@ class Body:
             raise TooLarge("the body goes on over the limit", limit_bytes=limit_bytes()) from error
         except (ClientDisconnected, OSError, EOFError) as error:
             raise IncompleteBody("the sender went away", received=self._received) from error
+        except ParseException as error:
+            raise IncompleteBody("the sender's chunks are broken", received=self._received) from error
         self._received += len(data)
         if not data and self._declared is not None and self._received < self._declared:
             raise IncompleteBody("the body ended early", received=self._received)

@@ -167,6 +167,80 @@ def test_a_sender_who_goes_away_leaves_nothing(installation: Instance, reception
     assert installation.kept() == before
 
 
+BODY = b"%PDF-1.7\n" + b"%" * (2 * MIB)
+WHOLE = f"{len(BODY):x}".encode()
+FRAMES: dict[str, bytes] = {
+    "no number": b"zz\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "negative": b"-5\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "underscore": b"1_0\r\n" + BODY[:16] + b"\r\n0\r\n\r\n",
+    "sign": b"+" + WHOLE + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "hexadecimal prefix": b"0x" + WHOLE + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "too large": b"f" * 32 + b"\r\n" + BODY,
+    "too short": b"100\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "too long": f"{len(BODY) + 9:x}".encode() + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "no line between": WHOLE + b"\r\n" + BODY + b"0\r\n\r\n",
+    "no end": WHOLE + b"\r\n" + BODY + b"\r\n",
+    "half an end": WHOLE + b"\r\n" + BODY + b"\r\n0\r",
+    "endless size": b"1" * 100_000,
+    "endless extension": WHOLE + b";" + b"a" * 100_000 + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
+}
+
+
+def sent_raw(port: int, head: str, body: bytes) -> bytes:
+    """What comes back to somebody who then sends nothing more."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw, suppress(ConnectionResetError, BrokenPipeError):
+        raw.sendall(head.encode() + body)
+        raw.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: raw.recv(65_536), b""))
+    return b""
+
+
+def upload_head(caller: Caller, patient: str, *headers: str) -> str:
+    lines = (f"POST /api/v1/documents?patient={patient}&type=11502-2 HTTP/1.1", "Host: 127.0.0.1", "Connection: close")
+    return "\r\n".join((*lines, f"Authorization: Bearer {caller.token}", *headers, "", ""))
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_chunks_of_bad_sizes_leave_nothing(installation: Instance, reception: Caller, patient: str, frame: str) -> None:
+    before = installation.kept()
+    answer = sent_raw(installation.port, upload_head(reception, patient, "Transfer-Encoding: chunked"), FRAMES[frame])
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), answer[:300]
+    assert answer.count(b"HTTP/1.1 ") <= 1
+    assert installation.kept() == before
+
+
+def test_chunks_of_bad_sizes_elsewhere(installation: Instance, reception: Caller) -> None:
+    for path in ("/api/v1/patients/search", "/api/v1/sessions", "/sign-in", "/api/v1/inbox"):
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        head += f"Authorization: Bearer {reception.token}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer = sent_raw(installation.port, head, b'5\r\n{"q":\r\nzz\r\n')
+        assert answer.startswith(b"HTTP/1.1 4"), (path, answer[:300])
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["announced", "chunked"])
+def test_a_body_cut_on_its_way_leaves_nothing(
+    installation: Instance, reception: Caller, patient: str, share: float, *, is_chunked: bool
+) -> None:
+    before, kept = installation.kept(), BODY[: int(len(BODY) * share)]
+    framing = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {len(BODY)}"
+    body = WHOLE + b"\r\n" + kept if is_chunked else kept
+    answer = sent_raw(installation.port, upload_head(reception, patient, framing), body)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400"), answer[:300]
+    assert installation.kept() == before
+
+
+def test_a_length_that_lies(installation: Instance, reception: Caller, patient: str) -> None:
+    """Too long: nothing is kept. Too short: the digest tells, and what is left over is no request of its own."""
+    before, told = installation.kept(), f"Repr-Digest: {digest_of(BODY)}"
+    longer = sent_raw(installation.port, upload_head(reception, patient, f"Content-Length: {len(BODY) + 1}", told), BODY)
+    assert longer == b"" or longer.startswith(b"HTTP/1.1 400"), longer[:300]
+    shorter = sent_raw(installation.port, upload_head(reception, patient, f"Content-Length: {len(BODY) - 1}", told), BODY)
+    assert shorter.startswith(b"HTTP/1.1 422"), shorter[:300]
+    assert shorter.count(b"HTTP/1.1 ") == 1
+    assert installation.kept() == before
+
+
 @pytest.mark.parametrize("kind", ["", "nonsense", "11502-2'--", "x" * 41, "../../etc", "11502-2\x00"])
 def test_unknown_types(installation: Instance, reception: Caller, patient: str, kind: str) -> None:
     before = installation.kept()

@@ -87,18 +87,3 @@ def test_nothing_in_clear_anywhere(fresh: Instance) -> None:
     fresh.stop()
     assert search(fresh.room, searched, skip=kept) == []
     assert search(Path("/dev/shm"), words) == []
-
-
-def test_modes_of_everything(fresh: Instance) -> None:
-    """Files are for their owner alone, whatever the umask was."""
-    fresh.preparation = ["sh", "-c", 'umask 000; exec "$@"', "sh"]
-    fresh.start()
-    claire = fresh.sign_in("claire.martin")
-    patient = claire.new_patient("Umask")
-    assert claire.upload(patient, scan("umask", pages=1)).status == 201
-    loose = [
-        f"{path} {path.stat().st_mode & 0o777:o}"
-        for path in (fresh.demo.directory, *fresh.demo.directory.rglob("*"))
-        if path.stat().st_mode & 0o077 and path.name not in {".coffre-demo", "softhsm2.conf"}  # a mark and paths, no secrets
-    ]
-    assert loose == []

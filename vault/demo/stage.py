@@ -28,12 +28,16 @@ from vault.errors import Conflict, NotFound, NotInitialised
 from vault.model import Actor, Client, Document, Role
 from vault.opening import Vault, now_micros, open_vault
 from vault.settings import load
+from vault.storage.slots import Slots
+from vault.upkeep.recovery import Recovery
 
 SOFTHSM = Path(__file__).parents[2] / "softhsm"
 MARK = ".coffre-demo"
 """A file that says: everything in this directory is throw-away, made by the demonstration."""
 LABEL = "coffre-demo"
 ACCOUNTS = "accounts.json"
+CARDS = "recovery-cards.txt"
+"""One card a line, so that a visitor may try them: coffre keys recovery-rehearse < recovery-cards.txt"""
 """Written last: where it stands, the demonstration is whole."""
 DESK = Client(ip="127.0.0.1", agent="demo", workstation="demo")
 DAY = 24 * 60 * 60 * 1_000_000
@@ -91,9 +95,10 @@ def find(directory: Path) -> Demo:
     return Demo(directory, accounts)
 
 
-def prepare(directory: Path, *, bind: str, tell: Tell) -> Demo:
+def prepare(directory: Path, *, bind: str, tell: Tell, environment: Mapping[str, str] = os.environ) -> Demo:
     """The demonstration in ``directory``, made where it is missing; what an interrupted making left is thrown away first.
 
+    ``environment`` may override settings: another database, another store.
     Raises Conflict where the directory holds anything that is not a demonstration, and what making a vault raises.
     """
     try:
@@ -101,18 +106,32 @@ def prepare(directory: Path, *, bind: str, tell: Tell) -> Demo:
     except NotInitialised:
         _clear(directory)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (directory / MARK).touch(mode=0o600)
     (directory / MARK).write_text("Throw-away data of `coffre demo`: this directory may be deleted.\n", encoding="utf-8")
     tell("Making a token, keys and an empty vault")
     founding.write_settings(directory / "coffre.toml", _new_token(directory / "token"), practice=cast.PRACTICE, bind=bind)
-    settings = load(directory / "coffre.toml", os.environ)
+    settings = load(directory / "coffre.toml", environment)
     founding.found(settings, now_micros())
     vault = open_vault(settings)
     try:
+        tell("Making recovery cards, and trying them")
+        _prepare_for_loss(vault, directory / CARDS)
         accounts = _play(vault, tell)
     finally:
         vault.close()
     _write_accounts(directory / ACCOUNTS, accounts)
     return Demo(directory, accounts)
+
+
+def _prepare_for_loss(vault: Vault, path: Path) -> None:
+    """Recovery cards, made and tried as a practice does. These are kept beside the data, which no practice should do."""
+    slots = Slots(vault.keyring_db)
+    recovery = Recovery(
+        keyring=vault.keyring, slots=slots, keys=vault.keys, tenant=vault.installation.tenant, clock=vault.clock
+    )
+    cards = recovery.create(2, 3)
+    recovery.rehearse(cards.lines[1:])
+    _write_private(path, "".join(f"{line}\n" for line in cards.lines))
 
 
 def _clear(directory: Path) -> None:
@@ -242,10 +261,14 @@ def _write_accounts(path: Path, accounts: tuple[Account, ...]) -> None:
         }
         for account in accounts
     ]
+    _write_private(path, json.dumps(rows, ensure_ascii=False, indent=2))
+
+
+def _write_private(path: Path, text: str) -> None:
     partial = path.with_suffix(".tmp")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(rows, file, ensure_ascii=False, indent=2)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)

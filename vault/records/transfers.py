@@ -2,7 +2,7 @@
 
 A transfer is a deposit in a thread of its own that reads from a pipe; connections push into the pipe, one after the other.
 Nothing else is kept of it: what waits is one piece in memory and the sealed file of every deposit under way, and both go when
-nobody comes back. It must not know HTTP, nor what a deposit does with the bytes. Docs: docs/decisions/0044-uploads-resume.md.
+nobody comes back. It must not know HTTP, nor what a deposit does with the bytes. Docs: docs/decisions/0046-uploads-resume.md.
 """
 
 from __future__ import annotations

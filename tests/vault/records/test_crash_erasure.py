@@ -37,7 +37,7 @@ def _said(output: str, word: str) -> set[str]:
 def _look(place: Path) -> tuple[set[str], set[str], int]:
     """After a restart: drafts that wait, each whole; drafts whose end is told; how many bodies no row names."""
     with standing(place) as vault:
-        waiting = {draft.id for draft in vault.inbox.list(RECEPTION).items}
+        waiting = {str(draft.id) for draft in vault.inbox.list(RECEPTION).items}
         reader = Reader(vault.log)
         told = {
             str((record.subject or {}).get("document"))
