@@ -9,7 +9,7 @@ from vault.audit.events import Action
 from vault.errors import AlreadyPresent, EmptyDocument, NotFound, NotRenderable
 from vault.model import Document, DocumentId, PatientId
 from vault.records.types import UNQUALIFIED
-from web.delivery import deliver
+from web.delivery import deliver, deliver_as_pdf
 from web.forms import date_typed
 from web.pages import today
 from web.routes import audited
@@ -45,6 +45,7 @@ def file(patient: str) -> Response:
                     body=part,
                     expected_sha256=None,
                     declared_size=None,
+                    is_urgent=form.fields.get("urgent") == "yes",
                 )
             )
         except AlreadyPresent:
@@ -111,3 +112,10 @@ def to_print(document: str) -> str:
 def download(document: str) -> Response:
     """The exact bytes, as an attachment."""
     return deliver(DocumentId(document))
+
+
+@documents.get("/documents/<document>/pdf")
+@audited(Action.DOCUMENT_DOWNLOAD)
+def pdf_copy(document: str) -> Response:
+    """A picture as a PDF, as an attachment; the original stays what it is."""
+    return deliver_as_pdf(DocumentId(document))

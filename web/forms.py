@@ -22,7 +22,13 @@ REASONS: dict[str, LazyString] = {
     "shape": _("This is not in the expected form."),
     "impossible": _("This date does not exist."),
     "future": _("This date is in the future."),
+    "impossible_date": _("This date can’t be: before 1900, or in the future."),
     "too_old": _("This date is too far back."),
+    "not_lunar": _("This date is in the calendar: untick “lunar date”."),
+    "status_place": _("A validated or qualified identity wants the birth place’s INSEE code."),
+    "status_ins": _("A retrieved or qualified identity wants the INS matricule."),
+    "status_oid": _("Choose the register that gave the matricule."),
+    "status_key": _("A qualified identity wants the matricule’s right key: check the 15 characters."),
     "unknown_type": _("Choose a type in the list."),
     "unknown_field": _("This field is not known."),
     "too_short": _("This is too short."),
@@ -74,15 +80,19 @@ def date_typed(text: str, field: str, today: date) -> date:
         raise Invalid("no such day", field=field, reason="impossible") from None
 
 
-def birth_date_typed(text: str, today: date) -> str:
-    """A birth date in ISO 8601, whose day or month may be unknown: ``03/1980``, ``1980``, ``00/03/1980``. Raises Invalid."""
+def birth_date_typed(text: str, today: date, *, is_lunar: bool = False) -> str:
+    """A birth date in ISO 8601, whose day or month may be unknown: ``03/1980``, ``1980``, ``00/03/1980``. Raises Invalid.
+
+    ``is_lunar``: a date that stands in no calendar (``31/02/1950``, ``12/20/1950``) is taken as it is.
+    """
     text = text.strip()
+    whole = re.fullmatch(r"(\d{1,2})[ /.-](\d{1,2})[ /.-](\d{4})", text, re.ASCII)
+    if whole and (is_lunar or int(whole[1]) == 0):
+        return f"{whole[3]}-{int(whole[2]):02}-{int(whole[1]):02}"
     if re.fullmatch(r"\d{4}", text, re.ASCII):
         return f"{text}-00-00"
     if match := re.fullmatch(r"(\d{1,2})[/.-](\d{4})", text, re.ASCII):
         return f"{match[2]}-{int(match[1]):02}-00"
-    if match := re.fullmatch(r"00[/.-](\d{2})[/.-](\d{4})", text, re.ASCII):
-        return f"{match[2]}-{match[1]}-00"
     if ISO_DATE.fullmatch(text):
         return text
     return date_typed(text, "birth_date", today).isoformat()

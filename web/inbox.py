@@ -92,11 +92,16 @@ def search(draft: str) -> str:
 @audited(Action.DOCUMENT_REFILE)
 def file(draft: str) -> Response:
     """File a draft with a patient and go on to the next one."""
-    typed = {name: request.form.get(name, "").strip() for name in ("patient", "type", "act_date")}
+    typed = {name: request.form.get(name, "").strip() for name in ("patient", "type", "act_date", "urgent")}
     following = _following(DocumentId(draft))
     try:
         filed = vault().inbox.file(
-            actor(), DocumentId(draft), PatientId(typed["patient"]), type=typed["type"], act_date=_date(typed["act_date"])
+            actor(),
+            DocumentId(draft),
+            PatientId(typed["patient"]),
+            type=typed["type"],
+            act_date=_date(typed["act_date"]),
+            is_urgent=typed["urgent"] == "yes",
         )
     except (Invalid, AlreadyPresent, Conflict, NotFound) as error:
         return html(_desk(DocumentId(draft), typed=typed, refused=error), 422)

@@ -19,7 +19,7 @@ from werkzeug import Response as AnyResponse
 
 from vault.model import Micros, Role, Sex
 from vault.records.types import CATALOGUE, CLASS_LABELS
-from web import navigation, wording
+from web import identity, navigation, wording
 from web.errors import local_target
 from web.routes import not_audited, public
 from web.safety import cookie_name, set_cookie
@@ -44,6 +44,9 @@ class Done:
 
 CONFIRMATIONS: dict[str, Done] = {
     "patient-created": Done(_("Patient created"), _("You can file documents now.")),
+    "identity-corrected": Done(_("Identity corrected"), _("The access log keeps which fields changed, not what they say.")),
+    "patients-merged": Done(_("Files merged"), _("The documents of both stand here. It can be undone for 30 days.")),
+    "two-persons": Done(_("Noted: two persons"), _("This pair is not shown again.")),
     "document-filed": Done(_("Document filed"), _("Encrypted, verified and recorded in the access log.")),
     "document-elsewhere": Done(
         _("Filed, but already filed with another patient"),
@@ -55,6 +58,8 @@ CONFIRMATIONS: dict[str, Done] = {
     "document-integrated": Done(_("Seen and validated"), _("The access log names you and the minute.")),
     "document-handover": Done(_("To be handed over"), _("Reception may now open and print it for the patient.")),
     "document-handover-undone": Done(_("No longer to be handed over"), _("Reception no longer opens it for the patient.")),
+    "document-urgent": Done(_("Marked as urgent"), _("It stands first among the unread documents.")),
+    "document-calm": Done(_("No longer urgent")),
     "filing-undone": Done(_("Filing undone"), _("The document is back in the inbox.")),
     "draft-discarded": Done(_("Document discarded"), _("It was never filed with a patient; the access log keeps the act.")),
     "password-changed": Done(_("Password changed"), _("Your other sessions were ended.")),
@@ -217,6 +222,7 @@ def _filters() -> dict[str, Any]:
         "role": lambda value: roles[Role(value)],
         "sex": lambda value: sexes[Sex(value)],
         "kind": kind_label,
+        **identity.filters(),
     }
 
 

@@ -26,7 +26,9 @@ MOST_PAGES = 20
 @audited(Action.PATIENT_LIST)
 def show() -> str:
     """What came in for one's patients and nobody has taken over yet."""
-    return render_template("reading/unread.html", waiting=vault().reading.unread(actor()))
+    only_urgent = request.args.get("only") == "urgent"
+    waiting = vault().reading.unread(actor(), only_urgent=only_urgent)
+    return render_template("reading/unread.html", waiting=waiting, only_urgent=only_urgent)
 
 
 @reading.post("/documents/<document>/integrate")
@@ -45,6 +47,15 @@ def hand_over(document: str) -> Response:
     vault().reading.hand_over(actor(), DocumentId(document), is_wanted=is_wanted)
     done = "document-handover" if is_wanted else "document-handover-undone"
     return redirect(url_for("documents.show", document=document, done=done), 303)
+
+
+@reading.post("/documents/<document>/urgent")
+@audited(Action.DOCUMENT_METADATA)
+def urgent(document: str) -> Response:
+    """Put it first among the unread ones (``wanted`` yes), or take that back (no)."""
+    is_wanted = request.form.get("wanted") != "no"
+    vault().reading.mark_urgent(actor(), DocumentId(document), is_wanted=is_wanted)
+    return redirect(url_for("documents.show", document=document, done="document-urgent" if is_wanted else "document-calm"), 303)
 
 
 @reading.get("/documents/<document>/text")

@@ -76,7 +76,7 @@ def test_a_bad_deposit_is_refused_and_leaves_nothing(
     ("query", "field", "begins"),
     [
         ("type=unknown", "type", "Type de document\u00a0: Choisissez"),
-        ("type=11502-2&act_date=2999-01-01", "act_date", "Date de l’acte\u00a0: Cette date est dans le futur"),
+        ("type=11502-2&act_date=2999-01-01", "act_date", "Date de l’acte\u00a0: Cette date est impossible"),
         ("type=11502-2&act_date=2026-02-30", "act_date", "Date de l’acte\u00a0: Cette date n’existe pas"),
     ],
 )

@@ -131,7 +131,8 @@ class PicturePages:
             count += 1
         raise Refused(Reason.TOO_MANY_PAGES)
 
-    def _at(self, page: int) -> Image.Image:
+    def at(self, page: int) -> Image.Image:
+        """The picture as it is stored, not decoded yet. Raises Refused."""
         if self.count > 1:
             self._picture.seek(page - 1)
         wide, high = self._picture.size
@@ -141,16 +142,16 @@ class PicturePages:
 
     def size(self, page: int) -> tuple[float, float]:
         """In pixels, turned as its EXIF orientation says."""
-        picture = self._at(page)
+        picture = self.at(page)
         wide, high = picture.size
         return (high, wide) if picture.getexif().get(0x0112, 1) >= 5 else (wide, high)
 
     def draw(self, page: int, width: int) -> Image.Image:
         """Upright, on white, never larger than it is."""
-        picture = self._at(page)
+        picture = self.at(page)
         wide, high = _fitted(min(width, picture.size[0]), picture.size)
         picture.draft("RGB", (wide, high))
-        upright = ImageOps.exif_transpose(_on_white(picture))
+        upright = _upright(picture)
         wide, high = _fitted(min(width, upright.size[0]), upright.size)
         return (
             upright.resize((wide, high), Image.Resampling.BICUBIC, reducing_gap=2.0)
@@ -158,10 +159,18 @@ class PicturePages:
             else upright
         )
 
+    def upright(self, page: int) -> Image.Image:
+        """The whole picture, in colours, upright, on white. Raises Refused."""
+        return _upright(self.at(page))
+
     def text(self, page: int) -> str:
         """A picture has none."""
-        self._at(page)
+        self.at(page)
         return ""
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(_on_white(picture))
 
 
 def _on_white(picture: Image.Image) -> Image.Image:

@@ -25,6 +25,7 @@ class Work(StrEnum):
     PAGE = "page"
     TEXT = "text"
     CODES = "codes"
+    COPY = "copy"
 
 
 class Reason(StrEnum):
@@ -38,6 +39,7 @@ class Reason(StrEnum):
     TOO_SLOW = "too_slow"
     TOO_HEAVY = "too_heavy"
     NO_SUCH_PAGE = "no_such_page"
+    NO_PICTURE = "no_picture"
 
 
 class Verdict(StrEnum):

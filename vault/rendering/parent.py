@@ -17,7 +17,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from vault.rendering import drawing, sandbox
+from vault.rendering import copying, drawing, sandbox
 from vault.rendering.messages import REQUEST_BYTES, Reason, Request, Verdict, Work, pack_answer, unpack_request
 from vault.rendering.recognise import MediaType
 
@@ -51,6 +51,10 @@ def _answer(request: Request, content: mmap.mmap) -> bytes:
         case Work.CODES:
             facts["codes"] = drawing.codes(pages, request.page)
             return pack_answer(facts)
+        case Work.COPY:
+            if not isinstance(pages, drawing.PicturePages):
+                raise drawing.Refused(Reason.NO_PICTURE)
+            return pack_answer(facts, copying.pdf_of(pages, content))
         case Work.PAGE:
             page = pages.draw(request.page, request.width)
             if request.quarter_turns % 4:
@@ -143,6 +147,7 @@ def main(arguments: list[str]) -> None:
     control = socket.socket(fileno=int(arguments[0]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us; we end when they close
     drawing.load_everything()
+    copying.load_everything()
     obtained = sandbox.enclose()
     obtained["confined"] = sandbox.probe()
     control.send(json.dumps(obtained).encode())

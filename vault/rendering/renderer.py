@@ -151,6 +151,13 @@ class Renderer:
         except (TypeError, KeyError, ValueError) as error:
             raise _refusal(Reason.BROKEN) from error
 
+    def copy(self, source: Source, media_type: MediaType) -> bytes:
+        """A picture's pages as one PDF. Raises NotRenderable(reason; ``no_picture`` for a PDF), Busy."""
+        answer = self._ask(source, Request(Work.COPY, media_type))
+        if not (answer.payload.startswith(b"%PDF-") and answer.payload.rstrip().endswith(b"%%EOF")):
+            raise _refusal(Reason.BROKEN)
+        return answer.payload
+
     def confinement(self) -> dict[str, bool]:
         """What the sandbox obtained on this machine: network_namespace, unprivileged, confined. Starts the warm parent."""
         return dict(self._warm().confinement)

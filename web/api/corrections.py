@@ -1,4 +1,4 @@
-"""Owns the API's corrections of documents: new versions, another patient. It must not know how bodies are sealed."""
+"""Owns the API's corrections of documents: new versions, another patient, marks. It must not know how bodies are sealed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from typing import Any
 from flask import Blueprint
 
 from vault.audit.events import REASON_CHARACTERS, Action
+from vault.errors import Invalid
 from vault.model import DocumentId, Page, PatientId
 from web.api.bodies import RAW, REFUSALS, arrival
 from web.api.documents import CLOSED
 from web.api.operations import Reply, operation
 from web.api.records import document_json, documents_json
-from web.api.shapes import Shape, identifier, read_json, text
+from web.api.shapes import Shape, flag, identifier, read_json, text
 from web.delivery import digest_header
 from web.routes import audited
 from web.session import actor, vault
 
 corrections = Blueprint("corrections", __name__)
 
+MARKS = Shape("Marks", {"urgent": flag().optional(), "handover": flag().optional()})
 REFILING = Shape("Refiling", {"patient": identifier(), "reason": text(REASON_CHARACTERS).optional("")})
 
 
@@ -58,3 +60,23 @@ def refile(document: str) -> dict[str, Any]:
     given = read_json(REFILING)
     moved = vault().documents.refile(actor(), DocumentId(document), PatientId(given["patient"]), reason=given["reason"])
     return {"document": document_json(moved.document), "seen_by": list(moved.seen_by), "taken_by": list(moved.taken_by)}
+
+
+@corrections.patch("/documents/<document>/marks")
+@audited(Action.DOCUMENT_METADATA)
+@operation(
+    "Mark a document as urgent or to be handed over, or take a mark away; what is left out stays",
+    {200: Reply("The document", "Document")},
+    body=MARKS,
+    errors=("invalid", *CLOSED),
+)
+def mark(document: str) -> dict[str, Any]:
+    """Set the marks that are named."""
+    given = read_json(MARKS)
+    if given["urgent"] is None and given["handover"] is None:
+        raise Invalid("no mark is named", field="urgent", reason="missing")
+    if given["urgent"] is not None:
+        marked = vault().reading.mark_urgent(actor(), DocumentId(document), is_wanted=given["urgent"])
+    if given["handover"] is not None:
+        marked = vault().reading.hand_over(actor(), DocumentId(document), is_wanted=given["handover"])
+    return document_json(marked)

@@ -12,15 +12,18 @@ from vault.model import DocumentId, PatientId
 from web.api.bodies import RAW, REFUSALS, arrival
 from web.api.operations import Reply, operation
 from web.api.records import document_json, documents_json
-from web.api.shapes import Shape, day, identifier, read_query, text, whole
-from web.delivery import deliver, digest_header
+from web.api.shapes import Shape, day, flag, identifier, read_query, text, whole
+from web.delivery import deliver, deliver_as_pdf, digest_header
 from web.documents import picture
 from web.routes import audited
 from web.session import actor, vault
 
 documents = Blueprint("documents", __name__)
 
-FILING = Shape("Filing", {"patient": identifier(), "type": text(40), "act_date": day().optional()})
+FILING = Shape(
+    "Filing",
+    {"patient": identifier(), "type": text(40), "act_date": day().optional(), "urgent": flag().optional(default=False)},
+)
 LISTING = Shape("Listing", {"patient": identifier(), "before": identifier().optional(), "limit": whole(1, 200).optional(200)})
 WIDTH = Shape("Width", {"width": whole(1, 4000).optional()})
 CLOSED = ("not_found", "forbidden", "keys_unavailable", "storage_unavailable", "log_unavailable", "tampered")
@@ -39,7 +42,8 @@ def file() -> tuple[dict[str, Any], int, dict[str, str]]:
     """File the body of the request with a patient."""
     given = read_query(FILING)
     patient = PatientId(given["patient"])
-    document = vault().documents.store(actor(), patient, type=given["type"], act_date=given["act_date"], **arrival())
+    said = {"type": given["type"], "act_date": given["act_date"], "is_urgent": given["urgent"]}
+    document = vault().documents.store(actor(), patient, **said, **arrival())
     headers = {"Location": f"/api/v1/documents/{document.id}", "Repr-Digest": digest_header(document.sha256)}
     return document_json(document), 201, headers
 
@@ -86,6 +90,18 @@ def show(document: str) -> dict[str, Any]:
 def content(document: str) -> Response:
     """The exact bytes as received."""
     return deliver(DocumentId(document))
+
+
+@documents.get("/documents/<document>/pdf")
+@audited(Action.DOCUMENT_DOWNLOAD)
+@operation(
+    "A picture as a PDF copy; the original stays what it is",
+    {200: Reply("The copy", media=("application/pdf",), headers=("Content-Disposition",))},
+    errors=("not_renderable", "busy", *CLOSED),
+)
+def pdf_copy(document: str) -> Response:
+    """JPEG, PNG, TIFF and HEIC; a PDF has no such copy."""
+    return deliver_as_pdf(DocumentId(document))
 
 
 @documents.get("/documents/<document>/pages/<int:number>")

@@ -12,12 +12,15 @@ from web.api.bodies import RAW, REFUSALS, arrival
 from web.api.documents import CLOSED
 from web.api.operations import Reply, operation
 from web.api.records import document_json, draft_json, drafts_json
-from web.api.shapes import Shape, day, identifier, read_json, text
+from web.api.shapes import Shape, day, flag, identifier, read_json, text
 from web.routes import audited
 from web.session import actor, vault
 
 inbox = Blueprint("inbox", __name__)
-FILED = Shape("DraftFiling", {"patient": identifier(), "type": text(40), "act_date": day().optional()})
+FILED = Shape(
+    "DraftFiling",
+    {"patient": identifier(), "type": text(40), "act_date": day().optional(), "urgent": flag().optional(default=False)},
+)
 
 
 @inbox.post("/inbox")
@@ -54,5 +57,6 @@ def file(draft: str) -> tuple[dict[str, Any], int, dict[str, str]]:
     """File a draft; its bytes stay where they are."""
     given = read_json(FILED)
     patient = PatientId(given["patient"])
-    document = vault().inbox.file(actor(), DocumentId(draft), patient, type=given["type"], act_date=given["act_date"])
+    said = {"type": given["type"], "act_date": given["act_date"], "is_urgent": given["urgent"]}
+    document = vault().inbox.file(actor(), DocumentId(draft), patient, **said)
     return document_json(document), 201, {"Location": f"/api/v1/documents/{document.id}"}

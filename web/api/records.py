@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vault.audit.lines import Line
-from vault.model import Actor, Document, Micros, Page, Patient, Role, Sex
+from vault.model import Actor, Document, IdentityStatus, Micros, Page, Patient, Role, Sex
 from vault.people.policy import ever_allowed
 from vault.records.drafts import Draft
-from vault.records.identity import masked_ins
+from vault.records.identity import has_right_key, is_uncertain, masked_ins
+from vault.records.merging import Merge, Side
 from vault.records.transfers import Deposited, Progress
 
 _ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
@@ -49,6 +50,14 @@ def patient_json(patient: Patient, reader: Actor) -> dict[str, Any]:
         "sex": str(identity.sex),
         "used_name": identity.used_name,
         "ins": masked_ins(ins) if ins and reader.role is Role.RECEPTION else ins,
+        "ins_oid": identity.ins_oid,
+        "ins_key_fits": has_right_key(ins) if ins else None,
+        "birth_place": identity.birth_place,
+        "birth_place_label": identity.birth_place_label,
+        "is_lunar": identity.is_lunar,
+        "is_uncertain": is_uncertain(identity.birth_date),
+        "status": identity.status.value,
+        "merged": [f"{who.birth_name} {' '.join(who.given_names)}" for who in patient.absorbed],
         "created_at": moment(patient.created_at),
     }
 
@@ -56,6 +65,24 @@ def patient_json(patient: Patient, reader: Actor) -> dict[str, Any]:
 def patients_json(page: Page[Patient], reader: Actor) -> dict[str, Any]:
     """Some patients and whether there are more."""
     return {"patients": [patient_json(patient, reader) for patient in page.items], "more": page.more}
+
+
+def merge_json(merge: Merge, reader: Actor) -> dict[str, Any]:
+    """A merge that stands."""
+    return {
+        "id": merge.id,
+        "kept": merge.kept,
+        "absorbed": patient_json(merge.absorbed, reader),
+        "merged_at": moment(merge.merged_at),
+        "merged_by": merge.merged_by,
+        "until": moment(merge.until),
+        "can_be_undone": merge.can_be_undone,
+    }
+
+
+def side_json(side: Side, reader: Actor) -> dict[str, Any]:
+    """One of two files that are compared."""
+    return {"patient": patient_json(side.patient, reader), "documents": side.documents, "is_followed": side.is_followed}
 
 
 def document_json(document: Document) -> dict[str, Any]:
@@ -78,6 +105,7 @@ def document_json(document: Document) -> dict[str, Any]:
         "is_elsewhere": document.is_elsewhere,
         "integrated_at": moment(document.integrated_at) if document.integrated_at else None,
         "is_handover": document.is_handover,
+        "is_urgent": document.is_urgent,
         "scan": document.scan.value or None,
     }
 
@@ -203,7 +231,40 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         sex={"type": "string", "enum": [str(sex) for sex in Sex]},
         used_name=_TEXT_OR_NONE,
         ins=_TEXT_OR_NONE,
+        ins_oid=_TEXT_OR_NONE,
+        ins_key_fits={"type": ["boolean", "null"], "description": "Null where the key is not known."},
+        birth_place=_TEXT_OR_NONE,
+        birth_place_label=_TEXT_OR_NONE,
+        is_lunar={"type": "boolean"},
+        is_uncertain={"type": "boolean"},
+        status={"type": "string", "enum": [str(status) for status in IdentityStatus]},
+        merged={"type": "array", "items": _TEXT, "description": "What the files are called that were merged into this one."},
         created_at=_TIME,
+    ),
+    "Merge": _object(
+        id=_ID,
+        kept=_ID,
+        absorbed={"$ref": "#/components/schemas/Patient"},
+        merged_at=_TIME,
+        merged_by=_ID,
+        until=_TIME,
+        can_be_undone={"type": "boolean"},
+    ),
+    "Merges": _object(merges={"type": "array", "items": {"$ref": "#/components/schemas/Merge"}}),
+    "Unmerged": _object(kept=_ID, absorbed=_ID, filed_since={"type": "integer", "minimum": 0}),
+    "Comparison": _object(
+        sides={
+            "type": "array",
+            "items": _object(
+                patient={"$ref": "#/components/schemas/Patient"},
+                documents={"type": "integer", "minimum": 0},
+                is_followed={"type": "boolean"},
+            ),
+        },
+        obstacle=_TEXT_OR_NONE,
+    ),
+    "Doubles": _object(
+        pairs={"type": "array", "items": {"type": "array", "items": {"$ref": "#/components/schemas/Patient"}}},
     ),
     "Patients": _list("patients", "Patient"),
     "Document": _object(
@@ -224,6 +285,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         is_elsewhere={"type": "boolean"},
         integrated_at={"type": ["string", "null"], "format": "date-time"},
         is_handover={"type": "boolean"},
+        is_urgent={"type": "boolean"},
         scan={"type": ["string", "null"], "enum": ["clean", "missed", None]},
     ),
     "Documents": _list("documents", "Document"),

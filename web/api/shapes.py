@@ -158,9 +158,10 @@ def day() -> Field:
 
 
 def flag() -> Field:
-    """True or false."""
+    """True or false; a query's ``true`` and ``false`` count."""
 
     def read(value: Any) -> bool:
+        value = {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
         if not isinstance(value, bool):
             raise ValueError("wrong_kind")  # noqa: TRY004  # every refusal of this reader is one kind of error
         return value

@@ -19,14 +19,22 @@ from web.api.bodies import REFUSALS, announced_digest, announced_name
 from web.api.documents import CLOSED
 from web.api.operations import Reply, operation
 from web.api.records import deposited_json, upload_json
-from web.api.shapes import Shape, day, identifier, read_query, text
+from web.api.shapes import Shape, day, flag, identifier, read_query, text
 from web.routes import audited, not_audited
 from web.session import actor, vault
 from web.uploads import raw_body
 
 uploads = Blueprint("uploads", __name__)
 
-GOING = Shape("Going", {"patient": identifier().optional(), "type": text(40).optional(), "act_date": day().optional()})
+GOING = Shape(
+    "Going",
+    {
+        "patient": identifier().optional(),
+        "type": text(40).optional(),
+        "act_date": day().optional(),
+        "urgent": flag().optional(default=False),
+    },
+)
 """Without a patient the document goes into the inbox."""
 PIECE = "application/partial-upload"
 DEPOSIT = ("conflict", *REFUSALS, *CLOSED)
@@ -72,13 +80,14 @@ def begin() -> Answer:
     }
     who, patient = actor(), given["patient"]
     if patient is None:
-        if given["type"] or given["act_date"]:
+        if given["type"] or given["act_date"] or given["urgent"]:
             raise Invalid("type and date go with a patient", field="patient", reason="missing")
         take_in = partial(vault().inbox.deposit, who, **told)
         return _stand(vault().transfers.begin(who, size, lambda body: take_in(body=body)), 201)
     if not given["type"]:
         raise Invalid("missing field", field="type", reason="missing")
-    file = partial(vault().documents.store, who, PatientId(patient), type=given["type"], act_date=given["act_date"], **told)
+    told |= {"type": given["type"], "act_date": given["act_date"], "is_urgent": given["urgent"]}
+    file = partial(vault().documents.store, who, PatientId(patient), **told)
     return _stand(vault().transfers.begin(who, size, lambda body: file(body=body)), 201)
 
 

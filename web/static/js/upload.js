@@ -24,8 +24,8 @@ export default function upload(form) {
     says,
     list,
     shape: form.querySelector("template[data-row]"),
-    prepare: (job) => { job.type = form.elements.type.value; job.date = isoDay(form.elements.act_date.value.trim()); },
-    address: (job) => `${says.url}?${new URLSearchParams({ patient: says.patient, type: job.type, ...(job.date ? { act_date: job.date } : {}) })}`,
+    prepare: (job) => { job.type = form.elements.type.value; job.date = isoDay(form.elements.act_date.value.trim()); job.urgent = form.elements.urgent.checked; },
+    address: (job) => `${says.url}?${new URLSearchParams({ patient: says.patient, type: job.type, ...(job.date ? { act_date: job.date } : {}), ...(job.urgent ? { urgent: "true" } : {}) })}`,
     ended: (job, answer, left) => {
       if (answer) filed(job, answer);
       else if (job.problem?.field) marked(job.problem.field);
