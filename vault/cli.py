@@ -11,14 +11,15 @@ import click
 
 from kms.lifecycle import Lifecycle
 from kms.settings import KmsSettings
-from kms.terminal import Exit, answer, json_option
+from kms.terminal import Exit, answer, json_option, yes_option
 from kms.token import TokenKeys
 from vault import founding
 from vault.errors import BadSettings
 from vault.opening import Vault, now_micros, open_vault
 from vault.settings import VaultSettings, load
 from vault.storage.keyring import SqlRegistry
-from vault.storage.slots import Slots
+from vault.storage.slots import Slots, TokenCopies
+from vault.upkeep import ceremony
 from vault.upkeep import doctor as doctor_checks
 from vault.upkeep.custody import Custody
 from vault.upkeep.reconcile import Reconciliation
@@ -65,6 +66,7 @@ class Console:
         return Custody(
             lifecycle=self.lifecycle if isinstance(vault.keys, TokenKeys) else None,
             rewrapping=rewrapping,
+            reindexing=self.reindexing,
             keyring=vault.keyring,
             keyring_db=vault.keyring_db,
             log=vault.log,
@@ -88,10 +90,22 @@ class Console:
         """The key process's log beside the access log."""
         return Reconciliation(self.vault.keyring, self.vault.log)
 
+    def ceremony(self, choice: ceremony.Choice | None, *, asking: bool) -> ceremony.Ended:
+        """The end of `coffre init`: a way back, made and tried. Nothing is asked where one was tried already."""
+        vault = self.vault
+        if choice is None and ceremony.is_over(vault.keyring.slot(), TokenCopies(vault.keyring_db).newest()):
+            return ceremony.Ended(ok=True, data={"recovery": "tried"}, lines=())
+        if choice is None and not asking:
+            return ceremony.Ended(ok=False, data={"recovery": "missing"}, lines=(ceremony.MISSING,))
+        wanted = choice or ceremony.ask(self.settings.kms)
+        return ceremony.perform(self, wanted, asking=asking, clock=now_micros)
+
     def close(self) -> None:
-        """Close the vault where it was opened."""
-        if "vault" in self.__dict__:
-            self.vault.close()
+        """Close the vault where it was opened; it opens again when it is asked for again."""
+        for kept in ("lifecycle", "custody"):
+            self.__dict__.pop(kept, None)
+        if (vault := self.__dict__.pop("vault", None)) is not None:
+            vault.close()
 
 
 def default_config() -> Path:
@@ -114,24 +128,43 @@ def default_config() -> Path:
 @click.option("--softhsm-conf", type=click.Path(path_type=Path), help="SoftHSM2 only: its configuration file.")
 @click.option("--practice", default="Cabinet médical", show_default=True, help="The practice's name, as screens show it.")
 @click.option("--bind", default="127.0.0.1:8000", show_default=True, help="Where `coffre serve` will listen.")
+@click.option(
+    "--recovery-cards", metavar="N/M", help="The way back: any N of M cards of words open the vault without its token."
+)
+@click.option(
+    "--token-copy", type=click.Path(path_type=Path), help="The way back: a copy of a SoftHSM2 token in this empty directory."
+)
+@click.option("--without-recovery", metavar="SENTENCE", help=f'No way back; the sentence is "{ceremony.SENTENCE}".')
+@yes_option
 @json_option
-@click.pass_obj
+@click.pass_context
 def init(  # noqa: PLR0917  # one parameter for each option, as click calls it
-    console: Console,
+    context: click.Context,
     module: Path,
     token_label: str,
     pin_file: Path,
     softhsm_conf: Path | None,
     practice: str,
     bind: str,
+    recovery_cards: str | None,
+    token_copy: Path | None,
+    without_recovery: str | None,
+    yes: bool,
     as_json: bool,
 ) -> None:
-    """Make a new vault: settings, databases, keys in the token.
+    """Make a new vault: settings, databases, keys in the token, and a way back should the token be lost, tried.
+
+    At a terminal it asks which way back; a program chooses one of the three options. Running it again finishes what is left.
 
     \b
     Example:
       coffre init --token-label coffre --pin-file /etc/coffre/pin --practice "Cabinet des Tilleuls"
     """
+    console: Console = context.obj
+    choice = ceremony.chosen(recovery_cards, token_copy, without_recovery)
+    asking = ceremony.may_ask(as_json=as_json, yes=yes)
+    if choice is None and not asking and not console.config.exists():
+        raise click.UsageError("Nobody can be asked here: add --recovery-cards 2/3, --token-copy DIR or --without-recovery.")
     if not console.config.exists():
         kms = KmsSettings(
             module=module,
@@ -141,14 +174,16 @@ def init(  # noqa: PLR0917  # one parameter for each option, as click calls it
         )
         founding.write_settings(console.config, kms, practice=practice, bind=bind)
     tenant = founding.found(console.settings, now_micros())
+    ended = console.ceremony(choice, asking=asking)
+    ready = f"The vault is ready; its settings are in {console.config}."
+    following = "Next: coffre user add --role owner NAME   then: coffre serve"
     answer(
-        {"ok": True, "config": str(console.config), "tenant": tenant},
-        [
-            f"The vault is ready; its settings are in {console.config}.",
-            "Next: coffre user add --role owner NAME   then: coffre serve",
-        ],
+        {"ok": ended.ok, "config": str(console.config), "tenant": tenant, **ended.data},
+        [*ended.lines, *([ready, following] if ended.ok else [])],
         as_json=as_json,
     )
+    if not ended.ok:
+        context.exit(Exit.NOT_WELL)
 
 
 @click.command()

@@ -94,6 +94,12 @@ def test_macs_depend_on_purpose_and_message_only(keys: KeyService) -> None:
     assert keys.mac(Purpose.SEARCH, b"durand") != value
     assert keys.mac(Purpose.FINGERPRINT, b"dupont") != value
     assert len(keys.mac(Purpose.FINGERPRINT, b"")) == 32
+    assert keys.macs(Purpose.SEARCH, [b"durand", b"dupont"])[1] == value
+    assert keys.macs(Purpose.SEARCH, []) == []
+    assert keys.mac(Purpose.SEARCH, b"dupont", number=keys.active(KeyUse.MAC)) == value
+    assert keys.versions(KeyUse.MAC) == (1,)
+    with pytest.raises(KeyMissing):
+        keys.mac(Purpose.SEARCH, b"dupont", number=9)
 
 
 def test_signatures_verify_under_the_public_key(keys: KeyService) -> None:

@@ -69,7 +69,8 @@ def test_it_answers_like_the_key_service_behind_it(tmp_path: Path) -> None:
         with pytest.raises(UnwrapRejected):
             keys.unwrap(wrapped, context=b"d")
         assert keys.rewrap(wrapped, context=b"c") is wrapped
-        assert keys.mac(Purpose.SEARCH, b"m") == keys.mac(Purpose.SEARCH, b"m")
+        assert keys.mac(Purpose.SEARCH, b"m") == keys.mac(Purpose.SEARCH, b"m", number=1) == keys.macs(Purpose.SEARCH, [b"m"] * 70)[69]
+        assert keys.versions(KeyUse.MAC) == (1,)
         assert len(keys.sign(hashlib.sha256(b"x").digest()).raw) == 64
         assert keys.public_key() == keys.public_key(1)
         assert keys.active(KeyUse.MASTER) == keys.number_of(wrapped) == 1
@@ -399,7 +400,7 @@ def test_the_real_process_holds_pin_and_keys_and_its_client_does_not(softhsm: Km
     )
     coffre = [sys.executable, "-c", "from web.cli import main; main()", "--config", str(config)]
     made = subprocess.run([*coffre, "keys", "renew", "--json"], check=True, capture_output=True, cwd=ROOT)
-    assert len(json.loads(made.stdout)["keys"]) == 3
+    assert len(json.loads(made.stdout)["keys"]) >= 3
     process = subprocess.Popen([*coffre, "keys", "serve"], stderr=subprocess.PIPE, cwd=ROOT)
     try:
         assert process.stderr is not None

@@ -25,6 +25,7 @@ from vault.people.policy import Act
 from vault.storage.db import Database
 from vault.storage.keyring import Keyring
 from vault.storage.schema import key_retirements
+from vault.upkeep.reindex import Reindexed, Reindexing
 from vault.upkeep.rotation import Rewrapped, Rewrapping
 
 T = TypeVar("T")
@@ -41,7 +42,9 @@ class Rotated:
     is_resumed: bool
     """Whether it finished an interrupted rotation instead of making a further key."""
     rewrapped: Rewrapped | None
-    """For master keys; other uses have nothing to rewrap."""
+    """For master keys."""
+    reindexed: Reindexed | None = None
+    """For MAC keys."""
 
 
 class Custody:
@@ -52,6 +55,7 @@ class Custody:
         *,
         lifecycle: Lifecycle | None,
         rewrapping: Rewrapping,
+        reindexing: Reindexing,
         keyring: Keyring,
         keyring_db: Database,
         log: AuditLog,
@@ -59,6 +63,7 @@ class Custody:
     ) -> None:
         self._lifecycle = lifecycle
         self.rewrapping = rewrapping
+        self.reindexing = reindexing
         self._keyring = keyring
         self._db = keyring_db
         self._log = log
@@ -69,7 +74,8 @@ class Custody:
         """The life of keys in this process's token. Raises BadSettings where a key process holds it."""
         if self._lifecycle is None:
             raise BadSettings(
-                "a key process holds this vault's keys; on its host: coffre keys renew, then here: coffre keys rewrap"
+                "a key process holds this vault's keys; on its host: coffre keys renew, "
+                "then here: coffre keys rewrap (after kek), or coffre keys reindex (after mac)"
             )
         return self._lifecycle
 
@@ -78,34 +84,49 @@ class Custody:
         return self._logged(actor, Action.KEY_CREATE, use.value, lambda: self.lifecycle.create(use))
 
     def rotate(self, actor: Actor, use: KeyUse, report: Callable[[int], None], *, per_second: int | None = None) -> Rotated:
-        """A new active version, and every scope key brought under it. Takes up a rotation that was interrupted."""
-        if use is KeyUse.MAC:
-            raise Conflict(
-                "the MAC key is not rotated: recovery codes and fingerprints under it are one-way and could not be made again"
-            )
-        if use is KeyUse.AUDIT:
-            return Rotated(self._hand_over(actor), is_resumed=False, rewrapped=None)
-        is_resumed = self.rewrapping.remaining() > 0
+        """A new active version, and what stands under the older ones brought under it.
+
+        Takes up a rotation that was interrupted: then no further key is made.
+        """
+        if use.is_signing:
+            return Rotated(self._hand_over(actor, use), is_resumed=False, rewrapped=None)
+        is_resumed = self.waiting(use) > 0
         if is_resumed:
-            record = next(known for known in self.lifecycle.records() if known.use is use and known.state is KeyState.ACTIVE)
+            record = max(self._active(use), key=lambda known: known.number)
         else:
             record = self._logged(actor, Action.KEY_ROTATE, use.value, lambda: self.lifecycle.rotate(use))
+        if use is KeyUse.MAC:
+            return Rotated(record, is_resumed, None, self.reindex(actor, report, per_second=per_second))
         return Rotated(record, is_resumed, self.rewrap(actor, report, per_second=per_second))
 
-    def _hand_over(self, actor: Actor) -> KeyRecord:
-        """A new audit key, vouched for by the old one: its signature over the new public key stands in the log.
+    def waiting(self, use: KeyUse) -> int:
+        """How much does not stand under the active version of a use: what an interrupted rotation has left."""
+        match use:
+            case KeyUse.MASTER:
+                return self.rewrapping.remaining()
+            case KeyUse.MAC:
+                return self.reindexing.remaining()
+            case KeyUse.AUDIT | KeyUse.AUDIT_ED:
+                return 0
 
-        SHA-256("coffre/audit-handover/v1" ‖ 0x00 ‖ new SubjectPublicKeyInfo) is what is signed (docs/format.md).
+    def _active(self, use: KeyUse) -> list[KeyRecord]:
+        return [known for known in self.lifecycle.records() if known.use is use and known.state is KeyState.ACTIVE]
+
+    def _hand_over(self, actor: Actor, use: KeyUse) -> KeyRecord:
+        """A new audit key, vouched for by the active P-256 one: its signature over the new public key stands in the log.
+
+        SHA-256("coffre/audit-handover/v1" ‖ 0x00 ‖ new SubjectPublicKeyInfo) is what is signed (docs/format.md). So it is for a
+        new Ed25519 key: it may be the first one, on a token that learnt Ed25519 later.
         """
 
         def work() -> KeyRecord:
-            fresh = self.lifecycle.create(KeyUse.AUDIT)
+            fresh = self.lifecycle.create(use)
             voucher = self.lifecycle.keys.sign(hashlib.sha256(HANDOVER + fresh.canary).digest())
-            note = Note(code=f"audit/{fresh.number}", reason=base64.b64encode(voucher.raw).decode())
+            note = Note(code=f"{use.value}/{fresh.number}", reason=base64.b64encode(voucher.raw).decode())
             self._log.record(Event(Action.LOG_KEY_ROTATED, Outcome.GRANTED, actor, note=note))
             return self.lifecycle.activate(fresh)
 
-        return self._logged(actor, Action.KEY_ROTATE, KeyUse.AUDIT.value, work)
+        return self._logged(actor, Action.KEY_ROTATE, use.value, work)
 
     def rewrap(self, actor: Actor, report: Callable[[int], None], *, per_second: int | None = None) -> Rewrapped:
         """Bring what is left under the active master key. Its end is in the log with the count, and with what failed."""
@@ -114,6 +135,16 @@ class Custody:
         outcome = Outcome.SUCCESS if result.is_complete else Outcome.PARTIAL
         code = f"kek/{result.master}" if result.is_complete else f"kek/{result.master}:left={sum(result.left.values())}"
         self._log.record(Event(Action.KEY_REWRAP, outcome, actor, note=Note(count=result.done, code=code)))
+        return result
+
+    def reindex(self, actor: Actor, report: Callable[[int], None], *, per_second: int | None = None) -> Reindexed:
+        """Bring search values and fingerprints under the active MAC key. Its end is in the log like a rewrapping's."""
+        self._log.record(Event(Action.KEY_REWRAP, Outcome.GRANTED, actor))
+        result = self.reindexing.run(report, per_second=per_second)
+        outcome = Outcome.SUCCESS if result.is_complete else Outcome.PARTIAL
+        code = f"mac/{result.mac}" if result.is_complete else f"mac/{result.mac}:left={sum(result.left.values())}"
+        note = Note(count=result.patients + result.versions, code=code)
+        self._log.record(Event(Action.KEY_REWRAP, outcome, actor, note=note))
         return result
 
     def retire(self, actor: Actor, use: KeyUse, number: int) -> KeyRecord:
@@ -177,6 +208,9 @@ class Custody:
             raise Conflict(f"{use.value} {number} is {record.state.value}: only a key that is out of use can be destroyed")
         if use is KeyUse.MASTER and (needed := self._keyring.scopes_by_master().get(number, 0)):
             raise Conflict(f"{needed} scope keys still stand under master key {number}: run coffre keys rewrap first")
+        if use is KeyUse.MAC and (stands := self.reindexing.standing().get(number)):
+            what = " and ".join(f"{count} {name}" for name, count in stands.items())
+            raise Conflict(f"{what} still stand under MAC key {number}: run coffre keys reindex first")
         return record
 
     def _logged(self, actor: Actor, action: Action, what: str, work: Callable[[], T], outcome: Outcome = Outcome.SUCCESS) -> T:

@@ -19,6 +19,7 @@ from vault.model import Actor, Client, Role
 from vault.people.opening import People
 from vault.upkeep.custody import Custody
 from vault.upkeep.reconcile import Reconciliation
+from vault.upkeep.reindex import Reindexed
 from vault.upkeep.rotation import Rewrapped
 
 CONSOLE = Client(agent="console")
@@ -42,7 +43,9 @@ class Console(Protocol):
 
 use_argument = click.argument("use", type=click.Choice([use.value for use in KeyUse]))
 number_argument = click.argument("number", type=click.IntRange(min=1))
-rate_option = click.option("--rate", type=click.IntRange(min=1), help="Scope keys a second at most, to spare a slow HSM.")
+rate_option = click.option(
+    "--rate", type=click.IntRange(min=1), help="Keys (for mac: rows) a second at most, to spare a slow HSM."
+)
 credentials_option = click.option(
     "--credentials",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -72,6 +75,22 @@ def _person(console: Console, credentials: Path | None, *, as_json: bool) -> Act
     signed_in = console.vault.people.sign_in.at_once(username, password, code, CONSOLE)
     console.vault.people.sessions.end(signed_in.token)
     return signed_in.actor
+
+
+def _re_indexed(result: Reindexed) -> tuple[dict[str, Any], list[str]]:
+    data = {
+        "ok": result.is_complete,
+        "mac": result.mac,
+        "patients": result.patients,
+        "versions": result.versions,
+        "left": {str(mac): count for mac, count in result.left.items()},
+        "failed": [{"what": what, "code": code} for what, code in result.failed],
+    }
+    lines = [f"{result.patients} patients and {result.versions} documents were brought under MAC key {result.mac}."]
+    lines += [f"{what}: {code}" for what, code in result.failed]
+    lines += [f"{count} patients and documents still stand under MAC key {mac}." for mac, count in result.left.items()]
+    lines += ["Counted in the tables: nothing stands under another MAC key."] if result.is_complete else []
+    return data, lines
 
 
 def _told(result: Rewrapped) -> tuple[dict[str, Any], list[str]]:
@@ -110,22 +129,24 @@ def create(console: Console, use: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def rotate(context: click.Context, use: str, rate: int | None, as_json: bool) -> None:
-    """Take a new key version into use while the practice works; for kek, rewrap every scope key.
+    """Take a new key version into use while the practice works.
 
-    May be interrupted at any moment: running it again finishes what is left before it makes another key.
+    For kek, rewrap every scope key; for mac, make search values and fingerprints anew; for audit, the old key signs for the
+    new one. May be interrupted at any moment: running it again finishes what is left before it makes another key.
 
     \b
     Example:
       coffre keys rotate kek
     """
     console: Console = context.obj
-    waiting = sum(console.custody.scope_counts().values()) if use == KeyUse.MASTER.value else 0
-    with progress("Rewrapping", waiting, quiet=as_json) as report:
+    with progress("Rotating", _size(console, KeyUse(use)), quiet=as_json) as report:
         done = console.custody.rotate(_operator(console), KeyUse(use), report, per_second=rate)
     data: dict[str, Any] = {"ok": True, "resumed": done.is_resumed, "active": described(done.record)}
     lines = [line(done.record, "active" + (" (an earlier rotation was finished)" if done.is_resumed else ""))]
-    if done.rewrapped is not None:
-        more, told = _told(done.rewrapped)
+    for more, told in (
+        *([_told(done.rewrapped)] if done.rewrapped else []),
+        *([_re_indexed(done.reindexed)] if done.reindexed else []),
+    ):
         data |= more
         lines += told
     answer(data, lines, as_json=as_json)
@@ -148,6 +169,41 @@ def rewrap(context: click.Context, rate: int | None, as_json: bool) -> None:
     with progress("Rewrapping", console.custody.rewrapping.remaining(), quiet=as_json) as report:
         result = console.custody.rewrap(_operator(console), report, per_second=rate)
     data, lines = _told(result)
+    answer(data, lines, as_json=as_json)
+    if not result.is_complete:
+        context.exit(Exit.NOT_WELL)
+
+
+def _size(console: Console, use: KeyUse) -> int:
+    """How much a rotation goes through: what is left of an interrupted one, else everything."""
+    if waiting := console.custody.waiting(use):
+        return waiting
+    match use:
+        case KeyUse.MASTER:
+            return sum(console.custody.scope_counts().values())
+        case KeyUse.MAC:
+            return sum(sum(counts.values()) for counts in console.custody.reindexing.standing().values())
+        case KeyUse.AUDIT | KeyUse.AUDIT_ED:
+            return 0
+
+
+@click.command()
+@rate_option
+@json_option
+@click.pass_context
+def reindex(context: click.Context, rate: int | None, as_json: bool) -> None:
+    """Bring search values and fingerprints under the active MAC key; ends with a count, exit 1 if one could not be brought.
+
+    Everything is found meanwhile. Where a key process bounds how many keys may be opened, it waits and goes on.
+
+    \b
+    Example:
+      coffre keys reindex --rate 200
+    """
+    console: Console = context.obj
+    with progress("Re-indexing", console.custody.waiting(KeyUse.MAC), quiet=as_json) as report:
+        result = console.custody.reindex(_operator(console), report, per_second=rate)
+    data, lines = _re_indexed(result)
     answer(data, lines, as_json=as_json)
     if not result.is_complete:
         context.exit(Exit.NOT_WELL)
@@ -235,4 +291,4 @@ def reconcile(context: click.Context, journal: Path, as_json: bool) -> None:
         context.exit(Exit.NOT_WELL)
 
 
-verbs = (create, rotate, rewrap, retire, destroy, reconcile)
+verbs = (create, rotate, rewrap, reindex, retire, destroy, reconcile)

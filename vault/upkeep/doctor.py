@@ -18,6 +18,9 @@ from sqlalchemy.engine import make_url
 from vault.errors import VaultError
 from vault.model import Scan
 from vault.records.scanning import Scanner
+from vault.storage.keyring import SqlRegistry
+from vault.storage.slots import TokenCopies
+from vault.upkeep.cloning import covered
 from vault.upkeep.patrol import Watch
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from vault.opening import Vault
     from vault.settings import ScanSettings, VaultSettings
     from vault.storage.keyring import RecoverySlot
+    from vault.storage.slots import TokenCopy
 
 FREE_MIB_BAD = 512
 """Under this much free disk the next morning's scans may not fit."""
@@ -190,15 +194,38 @@ def check_memory() -> Check:
     return Check("memory", ok=True, detail="no core dumps, no swap")
 
 
-def check_recovery(slot: RecoverySlot | None, now: int, *, is_demo: bool) -> Check:
-    """Losing the token is losing everything, unless cards exist that were tried within the year. SoftHSM2 is let off."""
+def check_recovery(slot: RecoverySlot | None, copy: TokenCopy | None, keys: str, now: int) -> Check:
+    """Losing the token is losing everything, unless a way back was tried within the year: cards, or a copy of the token.
+
+    ``keys``: those of today, as ``token_copies.covers`` says them; a copy made before one of them is no way back.
+    """
+    ways = [way for way in (_by_cards(slot, now), _by_copy(copy, keys, now)) if way is not None]
+    good = next((detail for ok, detail in ways if ok), None)
+    if good is not None:
+        return Check("recovery", ok=True, detail=good)
+    nothing = "no way back from a lost token was made: coffre keys recovery-create, or coffre keys token-copy"
+    return Check("recovery", ok=False, detail="; ".join(detail for _, detail in ways) or nothing)
+
+
+def _by_cards(slot: RecoverySlot | None, now: int) -> tuple[bool, str] | None:
     if slot is None:
-        return Check("recovery", ok=is_demo, detail="no recovery cards: coffre keys recovery-create, and a backup of the token")
+        return None
     if slot.rehearsed_at is None:
-        return Check("recovery", ok=is_demo, detail="the recovery cards were never tried: coffre keys recovery-rehearse")
+        return False, "the recovery cards were never tried: coffre keys recovery-rehearse"
     days = (now - slot.rehearsed_at) // DAY_US
     detail = f"{slot.needed} of {slot.shares} recovery cards, tried {days} days ago"
-    return Check("recovery", ok=days <= REHEARSAL_DAYS, detail=detail)
+    return (True, detail) if days <= REHEARSAL_DAYS else (False, f"{detail}: coffre keys recovery-rehearse")
+
+
+def _by_copy(copy: TokenCopy | None, keys: str, now: int) -> tuple[bool, str] | None:
+    if copy is None:
+        return None
+    days = (now - copy.tried_at) // DAY_US
+    detail = f"a copy of the token in {copy.place}, tried {days} days ago"
+    missing = sorted(set(keys.split()).difference(copy.covers.split()))
+    if missing:
+        return False, f"{detail}, lacks {', '.join(missing)}: coffre keys token-copy"
+    return (True, detail) if days <= REHEARSAL_DAYS else (False, f"{detail}: coffre keys token-copy")
 
 
 def check_scanner(settings: ScanSettings) -> Check:
@@ -246,7 +273,8 @@ def _live_checks(vault: Vault) -> Iterator[Callable[[], Check]]:
         return check_clock(vault.auditing.last_at(), vault.clock())
 
     def recovery() -> Check:
-        return check_recovery(vault.keyring.slot(), vault.clock(), is_demo=vault.settings.kms.profile == "softhsm")
+        copy, keys = TokenCopies(vault.keyring_db).newest(), covered(SqlRegistry(vault.keyring_db).records())
+        return check_recovery(vault.keyring.slot(), copy, keys, vault.clock())
 
     def scanner() -> Check:
         return check_scanner(vault.settings.scan)

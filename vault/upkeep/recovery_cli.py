@@ -7,6 +7,7 @@ of ours.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Protocol
 
 import click
@@ -15,7 +16,10 @@ from kms.lifecycle import Lifecycle
 from kms.terminal import Exit, answer, confirm, json_option, progress, yes_option
 from vault.audit.append import AuditLog
 from vault.model import Role
+from vault.opening import now_micros
 from vault.people.opening import People
+from vault.settings import VaultSettings
+from vault.upkeep import cloning
 from vault.upkeep.recovery import Cards, Recovery
 from vault.upkeep.reindex import Reindexing
 
@@ -31,6 +35,8 @@ class Console(Protocol):
     """What these verbs need of the console that runs them."""
 
     @property
+    def settings(self) -> VaultSettings: ...
+    @property
     def vault(self) -> _Vault: ...
     @property
     def lifecycle(self) -> Lifecycle: ...
@@ -40,7 +46,7 @@ class Console(Protocol):
     def reindexing(self) -> Reindexing: ...
 
 
-def _words() -> list[str]:
+def typed_words() -> list[str]:
     """One card a line, until an empty line or the end."""
     if not sys.stdin.isatty():
         return [line.strip() for line in sys.stdin if line.strip()]
@@ -51,17 +57,18 @@ def _words() -> list[str]:
     return lines
 
 
-def _cards(cards: Cards) -> list[str]:
+def card_pages(cards: Cards) -> list[str]:
     """One card a page: form feeds between them, so that a printer cuts them apart."""
-    slot, lines = cards.slot, list[str]()
+    slot, pages = cards.slot, list[str]()
     for number, words in enumerate(cards.lines, 1):
         each = words.split()
-        lines += ["\f" if number > 1 else "", f"COFFRE · recovery card {number} of {slot.shares} · slot {slot.id[:8]}"]
+        lines = ["\f" if number > 1 else "", f"COFFRE · recovery card {number} of {slot.shares} · slot {slot.id[:8]}"]
         lines += [
             f"Any {slot.needed} of {slot.shares} cards open the vault without its token. Keep them apart, and from the vault."
         ]
         lines += ["", *("   ".join(f"{at + 1:>2} {each[at]:<9}" for at in range(row, len(each), 11)) for row in range(11))]
-    return lines
+        pages.append("\n".join(lines))
+    return pages
 
 
 @click.command("recovery-create")
@@ -83,7 +90,7 @@ def create(console: Console, shares: int, needed: int, yes: bool, as_json: bool)
     with progress("Sealing copies", console.recovery.scope_count(), quiet=as_json) as report:
         cards = console.recovery.create(needed, shares, report)
     data = {"slot": cards.slot.id, "needed": needed, "shares": shares, "cards": list(cards.lines)}
-    answer(data, [*_cards(cards), "", "Try them now: coffre keys recovery-rehearse"], as_json=as_json)
+    answer(data, [*card_pages(cards), "", "Try them now: coffre keys recovery-rehearse"], as_json=as_json)
 
 
 @click.command("recovery-rehearse")
@@ -96,7 +103,7 @@ def rehearse(console: Console, as_json: bool) -> None:
     Example:
       coffre keys recovery-rehearse
     """
-    words = _words()
+    words = typed_words()
     with progress("Comparing", console.recovery.scope_count(), quiet=as_json) as report:
         right = console.recovery.rehearse(words, report)
     answer({"ok": True, "copies": right}, [f"These cards open all {right} keys of the vault."], as_json=as_json)
@@ -109,7 +116,7 @@ def rehearse(console: Console, as_json: bool) -> None:
 def migrate(context: click.Context, yes: bool, as_json: bool) -> None:
     """Move to the empty token that the settings name now, with a quorum of recovery cards; the old token is not needed.
 
-    Stop the server first. Recovery codes of the second factor have to be issued again afterwards.
+    Stop the server first. Separator sheets printed before have to be printed again.
 
     \b
     Example:
@@ -117,13 +124,13 @@ def migrate(context: click.Context, yes: bool, as_json: bool) -> None:
     """
     console: Console = context.obj
     confirm("Move every key to the token that the settings name now?", yes=yes, as_json=as_json)
-    words, actor = _words(), console.vault.people.sessions.console_actor(Role.ADMIN)
+    words, actor = typed_words(), console.vault.people.sessions.console_actor(Role.ADMIN)
     with progress("Moving keys", console.recovery.scope_count(), quiet=as_json) as report:
         moved = console.recovery.migrate(console.lifecycle, words, report)
     found = console.reindexing.run() if not moved.lost else None
     console.recovery.tell(console.vault.log, actor, moved)
     data = {
-        "ok": not moved.lost,
+        "ok": not moved.lost and found is not None and found.is_complete,
         "master": moved.master,
         "moved": moved.moved,
         "lost": list(moved.lost),
@@ -133,9 +140,27 @@ def migrate(context: click.Context, yes: bool, as_json: bool) -> None:
     lines = [f"{moved.moved} keys were brought under master key {moved.master} of this token."]
     lines += [f"{found.patients} patients and {found.versions} documents can be found again."] if found else []
     lines += [f"scope {scope} has no readable copy" for scope in moved.lost]
+    lines += [f"{what}: {code}" for what, code in found.failed] if found else []
     answer(data, lines, as_json=as_json)
-    if moved.lost:
+    if not data["ok"]:
         context.exit(Exit.NOT_WELL)
 
 
-verbs = (create, rehearse, migrate)
+@click.command("token-copy")
+@click.argument("directory", type=click.Path(path_type=Path))
+@json_option
+@click.pass_obj
+def token_copy(console: Console, directory: Path, as_json: bool) -> None:
+    """Copy a SoftHSM2 token to an empty directory, and open every key of the vault with the copy. The PIN is not copied.
+
+    \b
+    Example:
+      coffre keys token-copy /media/usb/coffre-token
+    """
+    target = directory.resolve()
+    tried = cloning.try_copy(console.settings, cloning.copy_token(console.settings.kms, target), target, now_micros)
+    lines = [f"The copy in {target} opened all {tried.scopes} keys of the vault.", "Bring it to another place than this disk."]
+    answer({"ok": True, "place": str(target), "copies": tried.scopes}, lines, as_json=as_json)
+
+
+verbs = (create, rehearse, migrate, token_copy)

@@ -21,12 +21,16 @@ from tests.conftest import Clock
 from tests.kms.fake import FakeKeyService
 from tests.vault.audit.conftest import Rig, open_rig, person
 from tests.vault.upkeep.test_rotation import TENANT, fill, unreadable
-from vault.audit.events import Action
+from vault.audit import offline
+from vault.audit.checkpoint import Checkpoints
+from vault.audit.events import Action, Event, Outcome, System
 from vault.audit.search import Filters
 from vault.errors import Conflict, Forbidden, NotFound, StepUpRequired
 from vault.model import Actor, Micros, Role
+from vault.sealing.scopes import ScopeKeys
 from vault.storage.keyring import Keyring, SqlRegistry
 from vault.upkeep.custody import HANDOVER, Custody
+from vault.upkeep.reindex import Reindexed, Reindexing
 from vault.upkeep.rotation import Rewrapping
 
 pytestmark = pytest.mark.hsm
@@ -40,6 +44,7 @@ class House:
         self.custody = Custody(
             lifecycle=Lifecycle(keys, SqlRegistry(rig.keyring)),
             rewrapping=Rewrapping(self.keyring, keys, TENANT, sleep=lambda _seconds: None),
+            reindexing=Reindexing(rig.db, ScopeKeys(self.keyring, keys, TENANT), keys, TENANT, sleep=lambda _seconds: None),
             keyring=self.keyring,
             keyring_db=rig.keyring,
             log=rig.log,
@@ -79,7 +84,7 @@ def test_a_whole_life(house: House) -> None:
     states = {record.number: record.state for record in custody.lifecycle.records() if record.use is KeyUse.MASTER}
     assert states == {1: KeyState.DESTROYED, 2: KeyState.ACTIVE}
     assert unreadable(house.keyring, house.keys) == []
-    assert [custody.lifecycle.check(record) for record in custody.lifecycle.records()] == [[], [], [], []]
+    assert not any(custody.lifecycle.check(record) for record in custody.lifecycle.records())
     assert logged(house) == ["key.rotate"] * 2 + ["key.rewrap"] * 2 + ["key.destroy"] * 4
 
 
@@ -163,7 +168,33 @@ def test_a_new_audit_key_is_vouched_for_by_the_old_one(house: House) -> None:
     assert verifies(old, handover, base64.b64decode(told.reason))
 
 
-def test_the_mac_key_is_not_rotated(house: House) -> None:
-    with pytest.raises(Conflict, match="one-way"):
-        house.custody.rotate(house.admin(), KeyUse.MAC, lambda _count: None)
-    assert house.keys.active(KeyUse.MAC) == 1
+def test_a_new_ed25519_key_is_vouched_for_too_and_old_checkpoints_still_open(house: House) -> None:
+    marked = Checkpoints(house.rig.log, house.keys)
+    house.rig.log.record(Event(Action.LOG_HEARTBEAT, Outcome.SUCCESS, System("test")))
+    before = marked.make()
+    done = house.custody.rotate(house.admin(), KeyUse.AUDIT_ED, lambda _count: None)
+    after = marked.make()
+    assert done.record.number == 2
+    filters = Filters(actions=(Action.LOG_KEY_ROTATED,))
+    [told] = house.rig.auditing.timeline(house.rig.auditor(), filters).page.items
+    handover = hashlib.sha256(HANDOVER + house.keys.public_key(2, KeyUse.AUDIT_ED)).digest()
+    assert told.code == "audit-ed/2"
+    assert verifies(house.keys.public_key(), handover, base64.b64decode(told.reason))
+    trust = offline.read_trust("".join(f"{each}\n" for each in marked.verifiers()))
+    assert [key.kind for key in trust] == [offline.ECDSA, offline.ED25519, offline.ED25519]
+    for signed, edwards in ((before, trust[2]), (after, trust[1])):
+        assert offline.open_checkpoint(signed.note, trust).size == signed.checkpoint.size
+        assert offline.open_checkpoint(signed.note, [edwards]).size == signed.checkpoint.size
+        with pytest.raises(offline.Fault, match="unknown_key"):
+            offline.open_checkpoint(signed.note, [key for key in trust[1:] if key != edwards])
+
+
+def test_a_new_mac_key_is_taken_into_use_and_the_old_one_may_go(house: House) -> None:
+    """What stands under it comes along: tests/vault/upkeep/test_reindex.py."""
+    done = house.custody.rotate(house.admin(), KeyUse.MAC, lambda _count: None)
+    assert (done.record.number, done.is_resumed, done.reindexed) == (2, False, Reindexed(2, 0, 0, (), {}))
+    assert house.keys.versions(KeyUse.MAC) == (2, 1)
+    house.custody.retire(house.admin(), KeyUse.MAC, 1)
+    house.custody.destroy(house.owner(), KeyUse.MAC, 1)
+    assert house.keys.versions(KeyUse.MAC) == (2,)
+    assert logged(house) == ["key.rotate"] * 2 + ["key.rewrap"] * 2 + ["key.destroy"] * 4
