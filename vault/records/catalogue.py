@@ -91,6 +91,7 @@ _TWINS = (
     .where(func.coalesce(documents.c.state, "") == FILED)
 )
 # coalesce keeps the planner off the index by state: nearly every document is filed, so it would read them all.
+_ADD_DOCUMENT, _ADD_VERSION = insert(documents), insert(document_versions)
 
 
 def patient_scope(connection: Connection, patient: PatientId) -> ScopeId:
@@ -183,40 +184,38 @@ def same_bytes(connection: Connection, fingerprints: Iterable[bytes]) -> list[tu
 
 def add_document(connection: Connection, stored: StoredVersion) -> None:
     """Insert a new document with its first version."""
-    connection.execute(
-        insert(documents).values(
-            id=stored.document,
-            patient=stored.patient,
-            version=stored.version,
-            state=stored.state,
-            deposited_at=stored.first_deposited_at,
-            deposited_by=stored.deposited_by,
-            is_urgent=int(stored.is_urgent),
-        )
-    )
+    values = {
+        "id": stored.document,
+        "patient": stored.patient,
+        "version": stored.version,
+        "state": stored.state,
+        "deposited_at": stored.first_deposited_at,
+        "deposited_by": stored.deposited_by,
+        "is_urgent": int(stored.is_urgent),
+    }
+    connection.execute(_ADD_DOCUMENT, values)
     add_version(connection, stored)
 
 
 def add_version(connection: Connection, stored: StoredVersion) -> None:
     """Insert the row of one version."""
-    connection.execute(
-        insert(document_versions).values(
-            document=stored.document,
-            version=stored.version,
-            blob=stored.blob,
-            scope=stored.scope,
-            data_key_sealed=stored.data_key_sealed,
-            description_sealed=stored.description_sealed,
-            size=stored.size,
-            sealed_size=stored.sealed_size,
-            sealed_sha256=stored.sealed_sha256,
-            fingerprint=stored.fingerprint,
-            mac=stored.mac,
-            deposited_at=stored.deposited_at,
-            deposited_by=stored.deposited_by,
-            channel=stored.channel,
-        )
-    )
+    values = {
+        "document": stored.document,
+        "version": stored.version,
+        "blob": stored.blob,
+        "scope": stored.scope,
+        "data_key_sealed": stored.data_key_sealed,
+        "description_sealed": stored.description_sealed,
+        "size": stored.size,
+        "sealed_size": stored.sealed_size,
+        "sealed_sha256": stored.sealed_sha256,
+        "fingerprint": stored.fingerprint,
+        "mac": stored.mac,
+        "deposited_at": stored.deposited_at,
+        "deposited_by": stored.deposited_by,
+        "channel": stored.channel,
+    }
+    connection.execute(_ADD_VERSION, values)
 
 
 def supersede(connection: Connection, document: DocumentId, version: int) -> None:
