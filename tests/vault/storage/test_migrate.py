@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +34,17 @@ def test_the_histories_end_at_the_tables_of_the_program(pair: Pair) -> None:
     for database, history in zip(pair, (migrate.MAIN, migrate.KEYRING), strict=True):
         with database.read() as connection:
             assert migrate.differences(connection, history) == []
+
+
+@pytest.mark.parametrize("history", [migrate.MAIN, migrate.KEYRING], ids=lambda history: history.name)
+def test_the_names_of_the_files_tell_the_newest_revision(history: migrate.History) -> None:
+    assert history.head == history.scripts().get_current_head()
+
+
+def test_a_start_without_an_upgrade_loads_no_alembic() -> None:
+    """A tenth of what a start costs."""
+    program = "import sys, web.cli, web.serve; sys.exit('alembic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_the_keyring_stands_apart(pair: Pair) -> None:
