@@ -99,7 +99,7 @@ class Inbox:
             self._add(stored, prints, Event(Action.DOCUMENT_UPLOAD, Outcome.SUCCESS, actor, subject, note))
         with suppress(Busy, NotFound, StorageUnavailable):  # it is safely in; its pages are counted when it is first looked at
             description = self._examine(actor, stored, description)
-        return self._draft(stored, description)
+        return self._draft(stored, description, is_filed=bool(self._filed_elsewhere([(stored, description)])))
 
     def list(self, actor: Actor, limit: int = LIST_LIMIT) -> Page[Draft]:
         """What waits, newest first. Raises Forbidden, Tampered, KeysUnavailable."""
