@@ -40,6 +40,7 @@ def _parts() -> Select[*tuple[object, ...]]:
 
 
 _PARTS = _parts()
+_KEPT = select(patients.c.merged_into).where(patients.c.id == bindparam("patient"))
 
 
 def file_of(connection: Connection, patient: PatientId) -> File:
@@ -53,7 +54,7 @@ def file_of(connection: Connection, patient: PatientId) -> File:
 
 def must_stand_alone(connection: Connection, patient: PatientId) -> None:
     """Nothing is written under a record that was merged into another: raises Conflict naming the one that was kept."""
-    kept = connection.execute(select(patients.c.merged_into).where(patients.c.id == patient)).scalar_one_or_none()
+    kept = connection.execute(_KEPT, {"patient": patient}).scalar_one_or_none()
     if kept is not None:
         raise Conflict("this file was merged into another one", reason="merged", patient=kept)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-from sqlalchemy import Connection, Executable, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, Executable, RowMapping, bindparam, func, insert, select, update
 
 from vault.audit.append import AuditLog
 from vault.audit.events import Action, Anonymous, Event, Note, Outcome, Subject
@@ -40,6 +40,10 @@ FAMILIAR_S = 90 * 86_400
 
 
 _DISPLAY_NAMES = select(people.c.id, people.c.display_name_sealed)
+
+
+_BY_ID = select(people).where(people.c.id == bindparam("person"))
+"""Built once: every request asks it."""
 
 
 class Founded(Protocol):
@@ -188,7 +192,7 @@ class Roster:
 
     def by_id(self, connection: Connection, person: PersonId) -> Person:
         """Raises NotFound."""
-        row = connection.execute(select(people).where(people.c.id == person)).mappings().one_or_none()
+        row = connection.execute(_BY_ID, {"person": person}).mappings().one_or_none()
         if row is None:
             raise NotFound(f"person {person}")
         return person_of(row)

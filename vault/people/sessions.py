@@ -14,7 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, delete, insert, select, update
 
 from vault.audit.append import Transaction
 from vault.audit.events import Action, Event, Note, Outcome, Subject
@@ -85,6 +85,10 @@ class Listed:
     is_this: bool
 
 
+_BY_TOKEN = select(sessions).where(sessions.c.id_hash == bindparam("token"))
+"""Built once: every request asks it."""
+
+
 def hashed_token(token: str) -> bytes:
     """What the database holds of a token."""
     return hashlib.sha256(token[:_LONGEST_TOKEN].encode()).digest()
@@ -145,7 +149,7 @@ class Sessions:
 
     def halfway(self, connection: Connection, token: str) -> tuple[Person, Stage]:
         """Whose password was right, and what is awaited. Raises SessionEnded."""
-        row = connection.execute(select(sessions).where(sessions.c.id_hash == hashed_token(token))).mappings().one_or_none()
+        row = connection.execute(_BY_TOKEN, {"token": hashed_token(token)}).mappings().one_or_none()
         if row is None or row["stage"] == Stage.FULL or self._roster.clock() >= row["expires_at"]:
             raise SessionEnded("no half-way session", reason="unknown")
         person = self._roster.by_id(connection, PersonId(row["person"]))
@@ -183,7 +187,7 @@ class Sessions:
         return Live(actor, Micros(expires_at), Micros(last + IDLE_S[person.role] * SECOND))
 
     def _read(self, connection: Connection, token: str) -> tuple[RowMapping, Person]:
-        row = connection.execute(select(sessions).where(sessions.c.id_hash == hashed_token(token))).mappings().one_or_none()
+        row = connection.execute(_BY_TOKEN, {"token": hashed_token(token)}).mappings().one_or_none()
         if row is None or row["stage"] != Stage.FULL:
             raise SessionEnded("no session", reason="unknown")
         person = self._roster.by_id(connection, PersonId(row["person"]))
@@ -225,7 +229,7 @@ class Sessions:
     def end(self, token: str, action: Action = Action.AUTH_LOGOUT) -> None:
         """Sign out, or (``AUTH_SWITCH_USER``) leave the workstation to a colleague; a token that is dead already is fine."""
         with self._roster.db.read() as connection:
-            row = connection.execute(select(sessions).where(sessions.c.id_hash == hashed_token(token))).mappings().one_or_none()
+            row = connection.execute(_BY_TOKEN, {"token": hashed_token(token)}).mappings().one_or_none()
             if row is None:
                 return
             person = self._roster.by_id(connection, PersonId(row["person"]))
