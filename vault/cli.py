@@ -58,13 +58,18 @@ class Console:
             raise BadSettings("the keys of this vault are in a key process of their own; run this where that process runs")
         return Lifecycle(keys, SqlRegistry(self.vault.keyring_db))
 
+    @property
+    def lifecycle_here(self) -> Lifecycle | None:
+        """The same; None where a key process holds the keys."""
+        return self.lifecycle if isinstance(self.vault.keys, TokenKeys) else None
+
     @cached_property
     def custody(self) -> Custody:
         """The custodian's acts on the vault's keys. Raises as ``lifecycle`` does."""
         vault = self.vault
         rewrapping = Rewrapping(vault.keyring, vault.keys, vault.installation.tenant)
         return Custody(
-            lifecycle=self.lifecycle if isinstance(vault.keys, TokenKeys) else None,
+            lifecycle=self.lifecycle_here,
             rewrapping=rewrapping,
             reindexing=self.reindexing,
             keyring=vault.keyring,

@@ -113,15 +113,16 @@ class Recovery:
         self._slots.mark_rehearsed(slot.id, self._clock())
         return checked
 
-    def migrate(self, life: Lifecycle, lines: Sequence[str], report: Report = lambda _count: None) -> Migrated:
+    def migrate(self, life: Lifecycle | None, lines: Sequence[str], report: Report = lambda _count: None) -> Migrated:
         """Bring every scope key under fresh keys on the token that the settings name now. Safe to repeat.
+
+        Without ``life`` a key process holds the token, and its host has made the fresh keys (Raises Conflict where not).
 
         The old token is not needed. Search values and fingerprints stand under its MAC key: vault/upkeep/reindex.py comes next.
         """
         slot = self._slot()
         private = self._private(slot, lines)
-        fresh = life.found_on_this_token()
-        master = next(record.number for record in fresh if record.use is KeyUse.MASTER)
+        master = self._renewed() if life is None else _fresh_master(life)
         moved, lost = 0, list[ScopeId]()
         for rows in self._batches(master):
             copies, changes = self._slots.copies([row.id for row in rows]), list[tuple[ScopeRow, WrappedKey]]()
@@ -137,6 +138,17 @@ class Recovery:
             moved += len(changes)
             report(len(rows))
         return Migrated(master, moved, tuple(lost))
+
+    def _renewed(self) -> int:
+        """The active master key of a key process, proved by its canary."""
+        health = self._keys.health()
+        if not health.ok:
+            raise Conflict(
+                f"the key process has no fresh keys ({health.detail}): on its host name the empty token in its settings, "
+                "then run coffre keys renew for kek, mac and audit"
+            )
+        with key_faults():
+            return self._keys.active(KeyUse.MASTER)
 
     @staticmethod
     def tell(log: AuditLog, actor: Actor, moved: Migrated) -> None:
@@ -168,3 +180,7 @@ class Recovery:
         if private.public_key().public_bytes_raw() != slot.public_key:
             raise Conflict("these words belong to another recovery slot")
         return private
+
+
+def _fresh_master(life: Lifecycle) -> int:
+    return next(record.number for record in life.found_on_this_token() if record.use is KeyUse.MASTER)

@@ -39,7 +39,7 @@ class Console(Protocol):
     @property
     def vault(self) -> _Vault: ...
     @property
-    def lifecycle(self) -> Lifecycle: ...
+    def lifecycle_here(self) -> Lifecycle | None: ...
     @property
     def recovery(self) -> Recovery: ...
     @property
@@ -116,7 +116,8 @@ def rehearse(console: Console, as_json: bool) -> None:
 def migrate(context: click.Context, yes: bool, as_json: bool) -> None:
     """Move to the empty token that the settings name now, with a quorum of recovery cards; the old token is not needed.
 
-    Stop the server first. Separator sheets printed before have to be printed again.
+    Stop the server first. Beside a key process: give that one the empty token and run there coffre keys renew for kek, mac and
+    audit, then this here. Separator sheets printed before have to be printed again.
 
     \b
     Example:
@@ -126,7 +127,7 @@ def migrate(context: click.Context, yes: bool, as_json: bool) -> None:
     confirm("Move every key to the token that the settings name now?", yes=yes, as_json=as_json)
     words, actor = typed_words(), console.vault.people.sessions.console_actor(Role.ADMIN)
     with progress("Moving keys", console.recovery.scope_count(), quiet=as_json) as report:
-        moved = console.recovery.migrate(console.lifecycle, words, report)
+        moved = console.recovery.migrate(console.lifecycle_here, words, report)
     found = console.reindexing.run() if not moved.lost else None
     console.recovery.tell(console.vault.log, actor, moved)
     data = {
