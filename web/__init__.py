@@ -26,6 +26,7 @@ def create_app(settings: WebSettings, vault: Vault) -> Flask:
         audit,
         corrections,
         documents,
+        doubles,
         emergency,
         errors,
         inbox,
@@ -56,6 +57,7 @@ def create_app(settings: WebSettings, vault: Vault) -> Flask:
     session.install(app)
     pages.install(app, table)
     audit.install(app)
+    doubles.install(app)
     emergency.install(app)
     inbox.install(app)
     meter.install(app)

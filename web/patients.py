@@ -1,18 +1,21 @@
-"""Owns the patients' pages: find, create, and one patient's file. It must not know how identities are stored or searched."""
+"""Owns the patients' pages: find, create, correct, one file. It must not know how identities are stored or searched."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, redirect, render_template, request, url_for
-from flask_babel import gettext as _
 from werkzeug import Response
 
 from vault.audit.events import Action
 from vault.errors import Conflict, Invalid, NotFound
-from vault.model import Identity, PatientId, Sex
+from vault.model import IdentityStatus, PatientId
 from web.answers import html
 from web.emergency import closed
-from web.forms import birth_date_typed, field_errors
+from web.forms import field_errors
+from web.identity import as_typed, identity_typed, oid_options, status_options
 from web.pages import today
+from web.refusals import why
 from web.routes import audited, not_audited
 from web.session import actor, vault
 from web.timeline import file_of
@@ -41,7 +44,7 @@ def search() -> str:
 @not_audited("an empty form")
 def new() -> str:
     """The form of a new patient."""
-    return render_template("patients/new.html", typed={}, errors={}, twins=())
+    return _new({})
 
 
 @patients.post("/patients/new")
@@ -50,15 +53,50 @@ def create() -> Response:
     """Create a patient, or show the form again with what is wrong."""
     typed = {name: value.strip() for name, value in request.form.items() if name != "csrf_token"}
     try:
-        identity = _identity(typed)
+        identity = identity_typed(typed, today())
         patient = vault().patients.create(actor(), identity, anyway=request.form.get("anyway") == "yes")
     except Invalid as error:
-        page = render_template("patients/new.html", typed=typed, errors=field_errors(error), twins=())
-        return html(page, 422)
+        return html(_new(typed, errors=field_errors(error)), 422)
     except Conflict:
-        page = render_template("patients/new.html", typed=typed, errors={}, twins=vault().patients.similar(actor(), identity))
-        return html(page, 409)
+        return html(_new(typed, twins=vault().patients.similar(actor(), identity)), 409)
     return redirect(url_for("patients.show", patient=patient.id, done="patient-created"), 303)
+
+
+def _new(typed: dict[str, str], **facts: Any) -> str:
+    return render_template("patients/new.html", typed=typed, **({"errors": {}, "twins": (), **_choices()} | facts))
+
+
+def _choices(present: IdentityStatus | None = None) -> dict[str, Any]:
+    return {"statuses": status_options(actor(), present), "registers": oid_options()}
+
+
+@patients.get("/patients/<patient>/edit")
+@audited(Action.PATIENT_VIEW)
+def edit(patient: str) -> str:
+    """The form that corrects an identity."""
+    return _edit(PatientId(patient))
+
+
+def _edit(patient: PatientId, typed: dict[str, str] | None = None, **facts: Any) -> str:
+    found = vault().patients.get(actor(), patient)
+    fields = as_typed(found.identity, actor()) if typed is None else typed
+    choices = _choices(found.identity.status)
+    return render_template("patients/edit.html", patient=found, typed=fields, **({"errors": {}, **choices} | facts))
+
+
+@patients.post("/patients/<patient>/edit")
+@audited(Action.PATIENT_UPDATE)
+def correct(patient: str) -> Response:
+    """Correct an identity, or show the form again with what is wrong."""
+    typed = {name: value.strip() for name, value in request.form.items() if name != "csrf_token"}
+    before = vault().patients.get(actor(), PatientId(patient))
+    try:
+        vault().patients.update(actor(), before.id, identity_typed(typed, today(), before.identity))
+    except Invalid as error:
+        return html(_edit(before.id, typed, errors=field_errors(error)), 422)
+    except Conflict as error:
+        return html(_edit(before.id, typed, refusal=why(error)), 409)
+    return redirect(url_for("patients.show", patient=before.id, done="identity-corrected"), 303)
 
 
 @patients.get("/patients/<patient>")
@@ -68,25 +106,16 @@ def show(patient: str) -> Response | str:
 
     ``?open=newest`` goes on to the newest document that one may open: search, choose, read.
     """
+    found = vault().patients.get(actor(), PatientId(patient))
+    if found.id != patient:  # merged into another file: that one's address is the one to keep
+        return redirect(url_for("patients.show", patient=found.id, **request.args.to_dict()), 303)
     try:
-        facts = file_of(PatientId(patient))
+        facts = file_of(found.id)
     except NotFound:
-        return closed(PatientId(patient))
+        return closed(found.id)
     newest = next((item for _, items in facts["years"] for item in items if item.act_date and not item.is_masked), None)
     if request.args.get("open") == "newest" and newest is not None:
         return redirect(url_for("documents.show", document=newest.id), 303)
-    return render_template("patients/show.html", **facts, document=None)
-
-
-def _identity(typed: dict[str, str]) -> Identity:
-    """An identity from the form's fields. Raises Invalid naming the field."""
-    if typed.get("sex") not in set(Sex):
-        raise Invalid(_("Choose one."), field="sex", reason="empty")
-    return Identity(
-        birth_name=typed.get("birth_name", ""),
-        given_names=tuple(typed.get("given_names", "").replace(",", " ").split()),
-        birth_date=birth_date_typed(typed.get("birth_date", ""), today()),
-        sex=Sex(typed["sex"]),
-        used_name=typed.get("used_name") or None,
-        ins=typed.get("ins") or None,
-    )
+    merges = vault().merging.of(actor(), found.id) if found.absorbed else ()
+    doubles = vault().merging.doubles_of(actor(), found.id)
+    return render_template("patients/show.html", **facts, document=None, merges=merges, doubles=doubles)

@@ -61,19 +61,22 @@ def moment(micros: int, zone: str, language: str = "fr") -> str:
 
 
 def birth_date(text: str, language: str = "fr") -> str:
-    """An ISO birth date as read aloud; an unknown day or month is left out: ``03/1980``, ``1980``."""
+    """An ISO birth date as read aloud; an unknown day or month is left out: ``03/1980``, ``1980``. In no calendar: as it is."""
     year, month, dom = text.split("-")
     if month == "00":
         return year
     if dom == "00":
         return f"{month}/{year}"
-    return day(date(int(year), int(month), int(dom)), language)
+    try:
+        return day(date(int(year), int(month), int(dom)), language)
+    except ValueError:
+        return f"{dom}/{month}/{year}"  # a lunar date, as the card has it
 
 
 def age(birth: str, today: date, language: str = "fr") -> str:
     """``46 ans``, ``8 mois`` under two years; empty where the year alone is known."""
     year, month, dom = (int(part) for part in birth.split("-"))
-    if not month:
+    if not 1 <= month <= 12:
         return ""
     months = (today.year - year) * 12 + today.month - month - (1 if today.day < dom else 0)
     if months < 24:  # under two years, months are what is said

@@ -21,7 +21,14 @@ ACTS: dict[tuple[str, str], Act | None] = {
     ("get", "/me"): Act.OWN_ACCOUNT,
     ("post", "/patients"): Act.PATIENT_CREATE,
     ("get", "/patients/{patient}"): Act.PATIENT_VIEW,
+    ("patch", "/patients/{patient}"): Act.PATIENT_UPDATE,
     ("post", "/patients/search"): Act.PATIENT_SEARCH,
+    ("get", "/doubles"): Act.PATIENT_DOUBLES,
+    ("post", "/doubles/dismiss"): Act.PATIENT_DOUBLES,
+    ("get", "/patients/{patient}/compare/{other}"): Act.PATIENT_DOUBLES,
+    ("get", "/patients/{patient}/merges"): Act.PATIENT_VIEW,
+    ("post", "/patients/{patient}/merges"): Act.PATIENT_MERGE,
+    ("post", "/merges/{merge}/undo"): Act.PATIENT_MERGE,
     ("post", "/documents"): Act.DOCUMENT_UPLOAD,
     ("get", "/documents"): Act.DOCUMENT_LIST,
     ("get", "/documents/{document}"): Act.DOCUMENT_LIST,
@@ -40,7 +47,11 @@ ACTS: dict[tuple[str, str], Act | None] = {
 """What each operation asks of the policy; None: open to all."""
 BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("post", "/patients"): {"birth_name": "Dupont", "given_names": ["Zoé"], "birth_date": "1980-03-12", "sex": "F"},
+    ("patch", "/patients/{patient}"): {"used_name": "Moreau"},
     ("post", "/patients/search"): {"q": "dup"},
+    ("post", "/doubles/dismiss"): {"one": "0" * 32, "other": "1" * 32},
+    ("post", "/patients/{patient}/merges"): {"absorbed": "0" * 32, "reason": "double"},
+    ("post", "/merges/{merge}/undo"): {"reason": "deux personnes"},
     ("post", "/documents/{document}/refile"): {"patient": "0" * 32, "reason": "mauvais dossier"},
     ("post", "/inbox/{draft}/file"): {"patient": "0" * 32, "type": "11502-2"},
     ("post", "/audit/search"): {},
@@ -67,7 +78,15 @@ def foreign(house: Practice) -> dict[str, str]:
     """Ids of Dr Claire's patient and of a medical document of theirs."""
     patient = house.patient("claire").id
     document = house.program("claire").upload(patient, PDF).get_json()["id"]
-    return {"patient": patient, "document": document, "number": "1", "draft": "0" * 32, "code": "not_found"}
+    return {
+        "patient": patient,
+        "document": document,
+        "number": "1",
+        "draft": "0" * 32,
+        "other": "0" * 32,
+        "merge": "0" * 32,
+        "code": "not_found",
+    }
 
 
 def ask(house: Practice, role: Role, operation: tuple[str, str], ids: dict[str, str]) -> Any:

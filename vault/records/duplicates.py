@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from vault.birth_dates import are_compatible, forms, is_uncertain
 from vault.model import Identity
-from vault.sealing.index import IndexName, Token, joined
+from vault.sealing.index import IndexName, Token, joined, tokens
 
 _SHORT = 6
 """Up to this many letters one slip of the hand is near; beyond, two are."""
@@ -41,20 +42,24 @@ def _swapped(birth_date: str) -> str:
 def lookups(identity: Identity) -> tuple[frozenset[Token], ...]:
     """Index tokens under which a possible double of ``identity`` stands."""
     days = dict.fromkeys((identity.birth_date, _swapped(identity.birth_date)))
-    wanted = [frozenset({(IndexName.BIRTH_DATE, day)}) for day in days]
+    for month in (identity.birth_date[5:7], "00"):
+        days.setdefault(f"{identity.birth_date[:4]}-{month}-00")
+    wanted = [frozenset({(IndexName.BIRTH_DATE, day)}) for day in (*days, *sorted(forms(identity.birth_date).difference(days)))]
+    if is_uncertain(identity.birth_date):  # who knows the day stands under no date of ours: ask for the names
+        wanted += [frozenset({token}) for token in sorted(tokens(identity)) if token[0] is IndexName.NAME_GIVEN]
     if identity.ins:
         wanted.append(frozenset({(IndexName.INS, identity.ins[:13])}))
     return tuple(wanted)
 
 
 def may_be_one(one: Identity, other: Identity) -> bool:
-    """Same INS; same birth date and near names, also when swapped; equal names, day and month exchanged."""
+    """Same INS; birth dates that may be one and near names, also when swapped; equal names, day and month exchanged."""
     if one.ins and other.ins and one.ins[:13] == other.ins[:13]:
         return True
     surnames = [joined(name) for name in (one.birth_name, one.used_name) if name]
     others = [joined(name) for name in (other.birth_name, other.used_name) if name]
     given, other_given = joined(one.given_names[0]), joined(other.given_names[0])
-    if one.birth_date == other.birth_date:
+    if are_compatible(one.birth_date, other.birth_date):
         straight = any(are_near(mine, theirs) for mine in surnames for theirs in others) and are_near(given, other_given)
         swapped = any(are_near(given, theirs) for theirs in others) and any(are_near(mine, other_given) for mine in surnames)
         return straight or swapped

@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import date
 from types import MappingProxyType
 
+from vault.birth_dates import is_uncertain
 from vault.errors import Invalid
 from vault.model import Identity, IdentityStatus
 
@@ -107,23 +108,6 @@ def _check_lunar(text: str, today: date) -> str:
     if not OLDEST_YEAR <= year <= today.year:
         raise Invalid("a year that can't be", field="birth_date", reason="future" if year > today.year else "too_old")
     return text
-
-
-def is_uncertain(birth_date: str) -> bool:
-    """Whether a checked birth date is not a day of the calendar: day or month unknown, or a lunar date."""
-    try:
-        date.fromisoformat(birth_date)
-    except ValueError:
-        return True
-    return False
-
-
-def interpreted(birth_date: str) -> str:
-    """The day that stands for an uncertain birth date elsewhere (RNIV): day unknown, the 1st; month too, 31 December."""
-    if not is_uncertain(birth_date):
-        return birth_date
-    year, month = birth_date[:4], birth_date[5:7]
-    return f"{year}-{month}-01" if 1 <= int(month) <= 12 else f"{year}-12-31"
 
 
 def clean_name(text: str, field: str) -> str:

@@ -137,7 +137,8 @@ def suspicions_of(connection: Connection, patient: PatientId) -> list[PatientId]
 
 
 def dismiss(connection: Connection, one: PatientId, other: PatientId, at: Micros, by: PersonId) -> bool:
-    """Note that they are two persons; False where nobody suspects them, or somebody has judged already."""
+    """Note that they are two persons; False where somebody has judged already."""
+    suspect(connection, one, [other], at)
     first, second = _ordered(one, other)
     columns = suspected_doubles.c
     waiting = (columns.one == first) & (columns.other == second) & columns.dismissed_at.is_(None)

@@ -139,14 +139,20 @@ class Merging:
             return tuple(merge_rows.suspicions_of(connection, patient))
 
     def dismiss(self, actor: Actor, one: PatientId, other: PatientId) -> None:
-        """Say that two files are of two persons: the pair is not shown again. Raises NotFound, Forbidden, LogUnavailable."""
+        """Say that two files are of two persons: the pair is not shown again.
+
+        Raises NotFound, Forbidden, Conflict (``decided``: somebody judged already, ``merged``), LogUnavailable.
+        """
         subject = Subject(patient=one)
         with self._gate.refusals(actor, Action.PATIENT_UPDATE, subject):
             decide_role(actor.role, Act.PATIENT_DOUBLES)
+            _must_differ(one, other)
 
             def work(tx: Transaction) -> None:
+                for patient in (one, other):
+                    patient_rows.stored_patient(tx.connection, patient)
                 if not merge_rows.dismiss(tx.connection, one, other, self._clock(), actor.person):
-                    raise NotFound("nobody suspects these two")
+                    raise Conflict("somebody has judged these two already", reason="decided")
                 for patient in (one, other):
                     note = Note(changed=("double",), code="two_persons")
                     tx.record(Event(Action.PATIENT_UPDATE, Outcome.SUCCESS, actor, Subject(patient=patient), note))

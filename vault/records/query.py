@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass, field
 from datetime import date
 
+from vault.birth_dates import forms
 from vault.model import Identity
+from vault.records.identity import OLDEST_YEAR
 from vault.sealing.index import PREFIX_MAX, PREFIX_MIN, IndexName, Token, name_forms, pair, words
 
 QUERY_CHARACTERS = 200
@@ -16,6 +18,8 @@ _WITH_SEPARATORS = re.compile(
 )
 _ISO = re.compile(r"(?<![0-9])([0-9]{4})-([0-9]{2})-([0-9]{2})(?![0-9])", re.ASCII)
 _RUN = re.compile(r"(?<![0-9])([0-9]{2})([0-9]{2})([0-9]{4}|[0-9]{2})(?![0-9])", re.ASCII)
+_MONTH = re.compile(r"(?<![0-9/.\-])([0-9]{1,2})[/.\-]([0-9]{4})(?![0-9])", re.ASCII)
+_YEAR = re.compile(r"(?<![0-9/.\-])([0-9]{4})(?![0-9])", re.ASCII)
 _INS = re.compile(
     r"(?<![0-9])[1-478](?:[ .]?[0-9]){4}[ .]?(?:[0-9]{2}|2[ABab])(?:[ .]?[0-9]){6}(?:[ .]?[0-9]{2})?(?![0-9])", re.ASCII
 )
@@ -44,7 +48,10 @@ def _iso(year: str, month: str, day: str, today: date) -> tuple[str, ...]:
         try:
             earliest = date(full, int(month) or 1, int(day) or 1)
         except ValueError:
-            continue
+            if len(year) == 4 and int(day) <= 31:
+                earliest = date(full, 1, 1)  # a lunar date, as the card has it
+            else:
+                continue
         if earliest <= today:
             found.append(f"{full:04}-{int(month):02}-{int(day):02}")
     return tuple(found)
@@ -63,7 +70,20 @@ def parse(text: str, today: date) -> Query:
         if match and (dates := _iso(match[order[0]], match[order[1]], match[order[2]], today)):
             text = text[: match.start()] + " " + text[match.end() :]
             break
+    if not dates:
+        dates, text = _uncertain(text, today)
     return Query(words=words(text)[:_WORDS], birth_dates=dates, ins=ins)
+
+
+def _uncertain(text: str, today: date) -> tuple[tuple[str, ...], str]:
+    """A month with its year, or a year alone, as an uncertain birth date; and the rest of the text."""
+    match = _MONTH.search(text) or _YEAR.search(text)
+    if match is None:
+        return (), text
+    month, year = match.groups() if match.re is _MONTH else ("00", match[1])
+    if not OLDEST_YEAR <= int(year) <= today.year or int(month) > 12:
+        return (), text
+    return (f"{year}-{int(month):02}-00",), text[: match.start()] + " " + text[match.end() :]
 
 
 def alternatives(query: Query) -> tuple[frozenset[Token], ...]:
@@ -100,7 +120,7 @@ def matches(query: Query, identity: Identity) -> bool:
     """Whether an opened identity holds everything typed: each word begins a surname, a used name or a given name."""
     if query.ins and (identity.ins or "")[:13] != query.ins:
         return False
-    if query.birth_dates and identity.birth_date not in query.birth_dates:
+    if query.birth_dates and not forms(identity.birth_date).intersection(query.birth_dates):
         return False
     surnames = name_forms(identity.birth_name) | (name_forms(identity.used_name) if identity.used_name else frozenset())
     if any(form.startswith("".join(query.words)) for form in surnames):

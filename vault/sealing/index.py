@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kms.keys import KeyService, KeyUse, Purpose
+from vault.birth_dates import forms
 from vault.model import Identity, TenantId
 from vault.sealing.binding import bind
 from vault.sealing.faults import key_faults
@@ -75,7 +76,7 @@ def tokens(identity: Identity) -> frozenset[Token]:
     givens = frozenset(form for given in identity.given_names for form in name_forms(given))
     found = {(IndexName.NAME, prefix) for name in names for prefix in _prefixes(name)}
     found |= {(IndexName.NAME_GIVEN, pair(name, given)) for name in names for given in givens}
-    found.add((IndexName.BIRTH_DATE, identity.birth_date))
+    found |= {(IndexName.BIRTH_DATE, day) for day in forms(identity.birth_date)}
     if identity.ins:
         found.add((IndexName.INS, identity.ins[:13]))
     return frozenset(found)

@@ -12,6 +12,7 @@ from web.api.audit import audit
 from web.api.corrections import corrections
 from web.api.documents import documents
 from web.api.inbox import inbox
+from web.api.merges import merges
 from web.api.operations import Reply, openapi, operation
 from web.api.patients import patients
 from web.api.records import SCHEMAS
@@ -21,7 +22,7 @@ from web.errors import TABLE
 from web.routes import not_audited, public
 
 api = Blueprint("api", __name__, url_prefix="/api/v1")
-for part in (sessions, patients, documents, corrections, inbox, uploads, audit):
+for part in (sessions, patients, merges, documents, corrections, inbox, uploads, audit):
     api.register_blueprint(part)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 from flask import Blueprint
 
 from vault.audit.events import Action
-from vault.model import Identity, PatientId, Sex
+from vault.model import Identity, IdentityStatus, PatientId, Sex
 from web.api.operations import Reply, operation
 from web.api.records import patient_json, patients_json
-from web.api.shapes import Shape, choice, read_json, text, texts, whole
+from web.api.shapes import Shape, choice, flag, read_json, text, texts, whole
+from web.identity import changed_by
 from web.routes import audited
 from web.session import actor, vault
 
@@ -25,6 +26,28 @@ NEW_PATIENT = Shape(
         "sex": choice(Sex),
         "used_name": text(100).optional(),
         "ins": text(32).optional(),
+        "ins_oid": text(40).optional(),
+        "birth_place": text(5).optional(),
+        "birth_place_label": text(100).optional(),
+        "is_lunar": flag().optional(default=False),
+        "status": choice(IdentityStatus).optional(IdentityStatus.PROVISIONAL),
+        "anyway": flag().optional(default=False),
+    },
+)
+CORRECTION = Shape(
+    "Correction",
+    {
+        "birth_name": text(100).optional(),
+        "given_names": texts(100, 10).optional(),
+        "birth_date": text(10, pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$").optional(),
+        "sex": choice(Sex).optional(),
+        "used_name": text(100, shortest=0).optional(),
+        "ins": text(32, shortest=0).optional(),
+        "ins_oid": text(40, shortest=0).optional(),
+        "birth_place": text(5, shortest=0).optional(),
+        "birth_place_label": text(100, shortest=0).optional(),
+        "is_lunar": flag().optional(),
+        "status": choice(IdentityStatus).optional(),
     },
 )
 SEARCH = Shape("Search", {"q": text(200, shortest=0), "limit": whole(1, 100).optional(20)})
@@ -33,10 +56,17 @@ GONE = ("not_found", "forbidden", "keys_unavailable", "storage_unavailable", "lo
 
 @patients.post("/patients")
 @audited(Action.PATIENT_CREATE)
-@operation("Create a patient", {201: Reply("The patient", "Patient")}, body=NEW_PATIENT, errors=("invalid", "conflict", *GONE))
+@operation(
+    "Create a patient; 409 names the candidates where somebody alike is here already, unless `anyway`",
+    {201: Reply("The patient", "Patient")},
+    body=NEW_PATIENT,
+    errors=("invalid", "conflict", *GONE),
+)
 def create() -> tuple[dict[str, Any], int, dict[str, str]]:
     """Create a patient."""
-    patient = vault().patients.create(actor(), Identity(**read_json(NEW_PATIENT)), anyway=True)
+    given = read_json(NEW_PATIENT)
+    anyway = given.pop("anyway")
+    patient = vault().patients.create(actor(), Identity(**given), anyway=anyway)
     return patient_json(patient, actor()), 201, {"Location": f"/api/v1/patients/{patient.id}"}
 
 
@@ -46,6 +76,22 @@ def create() -> tuple[dict[str, Any], int, dict[str, str]]:
 def show(patient: str) -> dict[str, Any]:
     """One patient's identity."""
     return patient_json(vault().patients.get(actor(), PatientId(patient)), actor())
+
+
+@patients.patch("/patients/<patient>")
+@audited(Action.PATIENT_UPDATE)
+@operation(
+    "Correct an identity: what is given replaces, an empty text takes away, what is left out stays",
+    {200: Reply("The patient", "Patient")},
+    body=CORRECTION,
+    errors=("invalid", "conflict", *GONE),
+)
+def correct(patient: str) -> dict[str, Any]:
+    """Correct an identity."""
+    given = read_json(CORRECTION)
+    before = vault().patients.get(actor(), PatientId(patient))
+    after = vault().patients.update(actor(), before.id, changed_by(before.identity, given))
+    return patient_json(after, actor())
 
 
 @patients.post("/patients/search")

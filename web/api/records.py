@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vault.audit.lines import Line
+from vault.birth_dates import is_uncertain
 from vault.model import Actor, Document, IdentityStatus, Micros, Page, Patient, Role, Sex
 from vault.people.policy import ever_allowed
 from vault.records.drafts import Draft
-from vault.records.identity import has_right_key, is_uncertain, masked_ins
+from vault.records.identity import has_right_key, masked_ins
 from vault.records.merging import Merge, Side
 from vault.records.transfers import Deposited, Progress
 

@@ -7,15 +7,17 @@ from datetime import date
 
 import pytest
 
+from vault.birth_dates import is_uncertain
 from vault.errors import Invalid
-from vault.model import Identity, Sex
+from vault.model import Identity, IdentityStatus, Sex
 from vault.records.identity import (
+    changed,
     check_birth_date,
     checked,
     clean_name,
     compact_ins,
     has_right_key,
-    is_uncertain,
+    is_strictly_same,
     masked_ins,
     nir_key,
 )
@@ -128,3 +130,93 @@ def test_a_whole_identity_is_put_in_its_stored_form() -> None:
 def test_an_identity_never_prints_itself() -> None:
     assert "Dupont" not in repr(CLAIRE)
     assert "1980" not in repr(CLAIRE)
+
+
+# --- lunar dates, birth places, statuses ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["1950-02-31", "1950-20-12", "1950-13-00", "1950-99-31"])
+def test_a_lunar_date_is_kept_as_the_card_has_it(text: str) -> None:
+    assert check_birth_date(text, TODAY, is_lunar=True) == text
+    with pytest.raises(Invalid):
+        check_birth_date(text, TODAY)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1950-02-12", "not_lunar"),
+        ("1950-00-00", "not_lunar"),
+        ("1950-02-32", "impossible"),
+        ("2027-02-31", "future"),
+        ("1879-02-31", "too_old"),
+    ],
+)
+def test_lunar_is_no_way_round_the_calendar(text: str, reason: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        check_birth_date(text, TODAY, is_lunar=True)
+    assert refusal.value.details == {"field": "birth_date", "reason": reason}
+
+
+@pytest.mark.parametrize(("typed", "stored"), [("49007", "49007"), (" 2a004 ", "2A004"), ("99352", "99352")])
+def test_a_birth_place_is_an_insee_code_and_a_label(typed: str, stored: str) -> None:
+    who = checked(replace(CLAIRE, birth_place=typed, birth_place_label="  Paris 13e  (75) "), TODAY)
+    assert (who.birth_place, who.birth_place_label) == (stored, "Paris 13e (75)")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"birth_place": "4900"}, "birth_place"),
+        ({"birth_place": "2C004"}, "birth_place"),
+        ({"birth_place_label": "<b>"}, "birth_place_label"),
+        ({"birth_place_label": "x" * 101}, "birth_place_label"),
+        ({"ins_oid": "1.2.3"}, "ins_oid"),
+    ],
+)
+def test_other_places_and_registers_are_refused(wrong: dict[str, str], field: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        checked(replace(CLAIRE, **wrong), TODAY)  # type: ignore[arg-type]  # texts all of them
+    assert refusal.value.details["field"] == field
+
+
+WHOLE = replace(CLAIRE, ins="269054958815780", ins_oid="1.2.250.1.213.1.4.8", birth_place="49007")
+
+
+@pytest.mark.parametrize("status", IdentityStatus)
+def test_a_whole_identity_may_have_any_status(status: IdentityStatus) -> None:
+    assert checked(replace(WHOLE, status=status), TODAY).status is status
+
+
+@pytest.mark.parametrize(
+    ("lacking", "status", "reason"),
+    [
+        ({"birth_place": None}, IdentityStatus.VALIDATED, "status_place"),
+        ({"birth_place": None}, IdentityStatus.QUALIFIED, "status_place"),
+        ({"ins": None, "ins_oid": None}, IdentityStatus.RETRIEVED, "status_ins"),
+        ({"ins": None, "ins_oid": None}, IdentityStatus.QUALIFIED, "status_ins"),
+        ({"ins_oid": None}, IdentityStatus.RETRIEVED, "status_oid"),
+        ({"ins": "269054958815781"}, IdentityStatus.QUALIFIED, "status_key"),
+        ({"ins": "2690549588157"}, IdentityStatus.QUALIFIED, "status_key"),
+    ],
+)
+def test_what_each_status_asks_for(lacking: dict[str, str | None], status: IdentityStatus, reason: str) -> None:
+    who = replace(WHOLE, status=status, **lacking)  # type: ignore[arg-type]  # texts or nothing
+    with pytest.raises(Invalid) as refusal:
+        checked(who, TODAY)
+    assert refusal.value.details["reason"] == reason
+    assert checked(replace(who, status=IdentityStatus.PROVISIONAL), TODAY)
+
+
+def test_a_wrong_key_is_a_warning_until_the_identity_is_qualified() -> None:
+    wrong = replace(WHOLE, ins="269054958815781", status=IdentityStatus.RETRIEVED)
+    assert checked(wrong, TODAY).ins == "269054958815781"
+    corsican = replace(WHOLE, ins=f"185012A004001{nir_key('185012A004001'):02}", status=IdentityStatus.QUALIFIED)
+    assert checked(corsican, TODAY).ins == corsican.ins
+
+
+def test_the_log_is_told_which_traits_changed() -> None:
+    assert changed(CLAIRE, CLAIRE) == ()
+    assert changed(CLAIRE, replace(CLAIRE, used_name=None, birth_place="49007")) == ("birth_place", "used_name")
+    assert is_strictly_same(CLAIRE, replace(CLAIRE, used_name=None, birth_place_label="Angers"))
+    assert not is_strictly_same(CLAIRE, replace(CLAIRE, birth_place="49007"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,10 @@ from sqlalchemy import func, select, update
 from tests.conftest import Clock
 from tests.vault.records.house import CLAIRE, TENANT, House, open_house
 from vault.errors import Conflict, Forbidden, Invalid, KeysUnavailable, NotFound, Tampered, VaultError
-from vault.model import Identity, PatientId, Role, Sex, TenantId
+from vault.model import Identity, IdentityStatus, Micros, PatientId, Role, Sex, TenantId
+from vault.people.relations import Relations
 from vault.records.duplicates import are_near, distance, may_be_one
+from vault.records.patients import Patients
 from vault.sealing.index import BlindIndex, IndexName
 from vault.settings import DatabaseSettings
 from vault.storage.schema import care_team, patient_index, patients
@@ -283,3 +286,84 @@ def test_without_the_token_nothing_is_kept(house: House) -> None:
         house.patients.search(reception, "dupont")
     house.keys.repair()
     assert len(house.patients.search(reception, "dupont").items) == 1
+
+
+# --- statuses, uncertain dates --------------------------------------------------------------------------------------------
+
+QUALIFIED = replace(
+    CLAIRE,
+    ins="269054958815780",
+    ins_oid="1.2.250.1.213.1.4.8",
+    birth_place="49007",
+    birth_place_label="Angers",
+    status=IdentityStatus.QUALIFIED,
+)
+
+
+def test_a_carer_vouches_for_a_qualified_identity(house: House) -> None:
+    reception, doctor = house.person(Role.RECEPTION), house.person(Role.CLINICIAN)
+    with pytest.raises(Forbidden):
+        house.patients.create(reception, QUALIFIED)
+    made = house.patients.create(reception, replace(QUALIFIED, status=IdentityStatus.RETRIEVED))
+    with pytest.raises(Forbidden):
+        house.patients.update(reception, made.id, QUALIFIED)
+    assert house.patients.update(doctor, made.id, QUALIFIED).identity == QUALIFIED
+    renamed = replace(QUALIFIED, used_name="Fontaine")
+    assert house.patients.update(reception, made.id, renamed).identity == renamed, "the used name is nobody's proof"
+    for changed in ({"birth_name": "Autre"}, {"birth_place": "75056"}, {"birth_date": "1980-03-13"}):
+        with pytest.raises(Forbidden):
+            house.patients.update(reception, made.id, replace(renamed, **changed))  # type: ignore[arg-type]  # texts
+    doubtful = replace(renamed, birth_name="Autre", status=IdentityStatus.PROVISIONAL)
+    assert house.patients.update(reception, made.id, doubtful).identity == doubtful, "a doubt may be said by anybody"
+    assert ("patient.update", "denied") in house.events()
+
+
+def test_of_two_corrections_at_once_none_is_lost_unseen(house: House) -> None:
+    doctor = house.person(Role.CLINICIAN)
+    made = house.patients.create(doctor, CLAIRE)
+    asked = itertools.count(1)
+
+    def late() -> Micros:
+        if next(asked) == 2:  # after the identity was read, before it is changed
+            house.patients.update(doctor, made.id, replace(CLAIRE, used_name="Premier"))
+        return Micros(house.clock())
+
+    slow = Patients(
+        db=house.db, scopes=house.scopes, keys=house.keys, log=house.log, tenant=TENANT, relations=Relations(house.db),
+        clock=late, tickets=house.tickets,
+    )  # fmt: skip
+    with pytest.raises(Conflict) as refused:
+        slow.update(doctor, made.id, replace(CLAIRE, used_name="Second"))
+    assert refused.value.details["reason"] == "changed"
+    assert house.patients.get(doctor, made.id).identity.used_name == "Premier"
+
+
+@pytest.mark.parametrize(
+    ("birth_date", "is_lunar", "typed"),
+    [
+        ("1950-00-00", False, ("00/00/1950", "1950 dup", "31/12/1950")),
+        ("1950-03-00", False, ("03/1950", "00/03/1950 dup", "01/03/1950")),
+        ("1950-02-31", True, ("31/02/1950", "31/02/1950 dup")),
+        ("1950-20-12", True, ("12/20/1950", "31/12/1950 dup")),
+    ],
+)
+def test_an_uncertain_date_is_found_as_it_is_known_and_as_others_write_it(
+    house: House, birth_date: str, typed: tuple[str, ...], *, is_lunar: bool
+) -> None:
+    reception = house.person(Role.RECEPTION)
+    who = replace(CLAIRE, birth_date=birth_date, is_lunar=is_lunar)
+    made = house.patients.create(reception, who)
+    for text in typed:
+        assert [patient.id for patient in house.patients.search(reception, text).items] == [made.id], text
+    assert house.patients.search(reception, "12/03/1950").items == ()
+    with pytest.raises(Conflict):
+        house.patients.create(reception, replace(CLAIRE, birth_date="1950-12-31" if birth_date[5:7] != "03" else "1950-03-01"))
+
+
+def test_who_has_an_uncertain_date_may_be_somebody_whose_day_is_known(house: House) -> None:
+    reception = house.person(Role.RECEPTION)
+    known = house.patients.create(reception, replace(CLAIRE, birth_date="1950-07-04"))
+    with pytest.raises(Conflict) as refused:
+        house.patients.create(reception, replace(CLAIRE, birth_date="1950-00-00"))
+    assert refused.value.details["candidates"] == known.id
+    assert house.patients.create(reception, replace(CLAIRE, birth_date="1951-00-00"))
