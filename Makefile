@@ -91,6 +91,8 @@ parts: softhsm
 	@ls -d /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 || sh .ci/packages postgresql
 	@command -v strace >/dev/null 2>&1 || sh .ci/packages strace
 	@command -v certutil >/dev/null 2>&1 || sh .ci/packages libnss3-tools
+	@command -v clamd >/dev/null 2>&1 || test -x /usr/sbin/clamd || test -x "$(VENV)/clamav/usr/sbin/clamd" \
+		|| sh .ci/clamd "$(VENV)/clamav"
 	@command -v pkcs11-tool >/dev/null 2>&1 || sh .ci/packages opensc
 
 # --- for those who change it -------------------------------------------------------------------------------------------

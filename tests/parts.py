@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -56,11 +57,12 @@ def postgresql_programs() -> Path:
 
 
 def clamd_program() -> Path:
-    """ClamAV's daemon."""
-    for place in (shutil.which("clamd"), "/usr/sbin/clamd", "/usr/local/sbin/clamd"):
+    """ClamAV's daemon: the system's, or the one that ``.ci/clamd`` unpacks beside the Python environment."""
+    places = (shutil.which("clamd"), "/usr/sbin/clamd", "/usr/local/sbin/clamd", Path(sys.prefix) / "clamav/usr/sbin/clamd")
+    for place in places:
         if place and Path(place).is_file():
             return Path(place)
-    raise MissingPart("ClamAV's clamd is not installed (Debian: clamav-daemon)")
+    raise MissingPart("ClamAV's clamd is not there (.ci/clamd DIRECTORY unpacks it)")
 
 
 def free_ports(count: int) -> list[int]:

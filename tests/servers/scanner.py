@@ -45,18 +45,29 @@ class Clamd:
             (directory / name).mkdir()
         (directory / "signatures" / "local.ndb").write_text(f"{SIGNATURE}:0:*:{EICAR.hex()}\n")
         (directory / "clamd.conf").write_text(CONFIGURATION.format(directory=directory))
-        process = subprocess.Popen(
-            [program, f"--config-file={directory / 'clamd.conf'}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        clamd = cls(directory, process)
+        clamd = cls(directory, cls._run(program, directory))
+        clamd._await_answer()
+        return clamd
+
+    @staticmethod
+    def _run(program: Path, directory: Path) -> subprocess.Popen[bytes]:
+        command = [program, f"--config-file={directory / 'clamd.conf'}"]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def _await_answer(self) -> None:
         deadline = time.monotonic() + 60
-        while not clamd.answers():
-            if time.monotonic() > deadline or process.poll() is not None:
-                words = (directory / "clamd.log").read_text(errors="replace") if (directory / "clamd.log").exists() else ""
-                clamd.stop()
+        while not self.answers():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                log = self.directory / "clamd.log"
+                words = log.read_text(errors="replace") if log.exists() else ""
+                self.stop()
                 raise RuntimeError(f"clamd did not start:\n{words}")
             time.sleep(0.05)
-        return clamd
+
+    def restart(self) -> None:
+        """Begin again after its end."""
+        self.process = self._run(clamd_program(), self.directory)
+        self._await_answer()
 
     def answers(self) -> bool:
         """Whether it takes commands."""

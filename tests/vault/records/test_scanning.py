@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.conftest import Clock
 from tests.parts import MissingPart, clamd_program
@@ -40,7 +43,7 @@ def clamd() -> Iterator[Clamd]:
     try:
         clamd_program()
     except MissingPart as missing:
-        pytest.skip(f"optional: {missing}")
+        pytest.skip(str(missing))
     started = Clamd.start()
     yield started
     started.stop()
@@ -49,6 +52,20 @@ def clamd() -> Iterator[Clamd]:
 def infected_pdf() -> bytes:
     """EICAR in the stream of a PDF, uncompressed."""
     return b"%PDF-1.4\n1 0 obj<</Length 68>>stream\n" + EICAR + b"\nendstream endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
+
+
+def packed(infected: bytes) -> bytes:
+    """The same in a compressed stream, which only a scanner that reads PDF finds."""
+    stream = zlib.compress(infected)
+    head = f"%PDF-1.4\n1 0 obj<</Length {len(stream)}/Filter/FlateDecode>>stream\n".encode()
+    return head + stream + b"\nendstream endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
+
+
+def zipped(infected: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("facture.pdf", infected)
+    return out.getvalue()
 
 
 def code_of(record: Record) -> object:
@@ -84,6 +101,33 @@ def test_clamd_finds_a_virus_and_nothing_of_it_is_kept(clamd: Clamd, desks: Desk
         with desk.documents.open(desk.clinician, clean.id, Action.DOCUMENT_VIEW) as opened:
             assert b"".join(opened.read()) == scan()
         assert desk.documents.describe(desk.clinician, clean.id).scan is Scan.CLEAN
+
+
+def test_clamd_finds_a_virus_wherever_it_hides_in_what_is_accepted(clamd: Clamd, desks: Desks) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (60, 40), "white").save(picture, "JPEG")
+    with desks(ScanSettings(clamd.socket)) as desk:
+        for body in (packed(EICAR), picture.getvalue() + EICAR, infected_pdf()):
+            assert str(refused_leaves_nothing(desk, Infected, body).details["reason"]).startswith(SIGNATURE)
+        # Archives are no documents: refused by their first bytes, before a scanner could unpack them.
+        for body in (zipped(EICAR), zipped(infected_pdf())):
+            refused_leaves_nothing(desk, UnsupportedType, body)
+
+
+def test_a_real_scanner_that_dies_and_comes_back(desks: Desks) -> None:
+    try:
+        clamd_program()
+    except MissingPart as missing:
+        pytest.skip(str(missing))
+    started = Clamd.start()
+    with desks(ScanSettings(started.socket, timeout_s=5)) as desk:
+        assert desk.deposit().scan is Scan.CLEAN
+        started.process.kill()
+        started.process.wait(30)
+        assert refused_leaves_nothing(desk, ScannerUnavailable, scan(seed=2)).details["reason"] == "away"
+        started.restart()
+        assert desk.deposit(data=scan(seed=2)).scan is Scan.CLEAN
+    started.stop()
 
 
 def test_clamd_that_is_given_more_than_it_takes(clamd: Clamd, desks: Desks) -> None:
