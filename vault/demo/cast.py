@@ -5,9 +5,9 @@ It must not know how accounts, patients or documents are stored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from vault.model import Identity, Role, Sex
+from vault.model import Identity, IdentityStatus, Role, Sex
 
 PRACTICE = "Cabinet des Tilleuls"
 
@@ -60,13 +60,29 @@ BIOLOGY, IMAGING, LETTER, PRESCRIPTION = "11502-2", "18748-4", "11490-0", "57833
 HOSPITAL, CERTIFICATE, RIGHTS, VACCINATION = "34112-3", "89601-9", "ATTEST-DROITS-AM", "87273-9"
 
 
+INS_DEMO = "1.2.250.1.213.1.4.11"
+"""The register of invented matricules (Référentiel INS)."""
+
+
 def _identity(birth_name: str, given: str, birth_date: str, sex: Sex, used_name: str | None = None) -> Identity:
     return Identity(birth_name, tuple(given.split()), birth_date, sex, used_name)
 
 
+def _proven(identity: Identity, status: IdentityStatus, place: str, label: str, ins: str | None = None) -> Identity:
+    """The same person with what a status asks for."""
+    oid = INS_DEMO if ins else None
+    return replace(identity, status=status, birth_place=place, birth_place_label=label, ins=ins, ins_oid=oid)
+
+
 _PARTS = (
     Part(
-        _identity("Dupont", "Claire Marie", "1980-03-12", Sex.FEMALE, "Moreau"),
+        _proven(
+            _identity("Dupont", "Claire Marie", "1980-03-12", Sex.FEMALE, "Moreau"),
+            IdentityStatus.QUALIFIED,
+            "75113",
+            "Paris 13e",
+            "280037511305663",
+        ),
         (
             Paper("biology", BIOLOGY, 3, "Labo du Parc - bilan sanguin.pdf"),
             Paper("letter", LETTER, 20, "Lettre de liaison - cardiologie.pdf"),
@@ -77,7 +93,7 @@ _PARTS = (
         ),
     ),
     Part(
-        _identity("Lefèvre", "Jean-Pierre", "1957-11-02", Sex.MALE),
+        _proven(_identity("Lefèvre", "Jean-Pierre", "1957-11-02", Sex.MALE), IdentityStatus.VALIDATED, "29019", "Brest"),
         (
             Paper("biology", BIOLOGY, 9, "Biologie Lefèvre novembre.pdf"),
             Paper("scanned_file", HOSPITAL, 41, "Scan courrier hôpital.pdf"),
@@ -85,14 +101,26 @@ _PARTS = (
         ),
     ),
     Part(
-        _identity("N’Guyen", "Mai-Linh", "1993-07-25", Sex.FEMALE),
+        _proven(
+            _identity("N’Guyen", "Mai-Linh", "1993-07-25", Sex.FEMALE),
+            IdentityStatus.RETRIEVED,
+            "99243",
+            "Hanoï (Viêt Nam)",
+            "293079924301725",
+        ),
         (
             Paper("imaging", IMAGING, 15, "Radiographie thorax.pdf"),
             Paper("certificate", CERTIFICATE, 88, "Certificat sport.pdf"),
         ),
     ),
     Part(
-        _identity("Bernard", "Lucas", "2016-05-30", Sex.MALE),
+        _proven(
+            _identity("Bernard", "Lucas", "2016-05-30", Sex.MALE),
+            IdentityStatus.QUALIFIED,
+            "69383",
+            "Lyon 3e",
+            "116056938314507",
+        ),
         (
             Paper("vaccination", VACCINATION, 12, "Carnet de vaccination.jpg"),
             Paper("letter", LETTER, 120, "Courrier ORL.pdf"),
@@ -127,6 +155,15 @@ _PARTS = (
 
 PATIENTS = _PARTS[::-1]
 """The first above comes last, so that lists of recent patients begin with the fullest file."""
+
+DOUBTFUL = (
+    Part(_proven(_identity("El Amrani", "Fatima", "1950-00-00", Sex.FEMALE), IdentityStatus.VALIDATED, "99350", "Fès (Maroc)")),
+    Part(
+        _identity("Addad", "Samir", "1975-09-14", Sex.MALE),
+        (Paper("rights", RIGHTS, 200, "Attestation de droits 2026.jpg"),),
+    ),
+)
+"""An uncertain birth date, and a file that reception made a second time, misspelt: Addad is Haddad."""
 
 MORNING = (
     ("scanned_file", "Rousseau", "Numérisation 0107.pdf"),

@@ -25,7 +25,7 @@ from vault.audit.events import Action
 from vault.demo import cast, phone
 from vault.demo.cast import Part, Person
 from vault.errors import Conflict, NotFound, NotInitialised
-from vault.model import Actor, Client, Document, Role
+from vault.model import Actor, Client, Document, IdentityStatus, Role
 from vault.opening import Vault, now_micros, open_vault
 from vault.settings import load
 from vault.storage.slots import Slots
@@ -179,8 +179,10 @@ def _play(vault: Vault, tell: Tell) -> tuple[Account, ...]:
     now = now_micros()
     doctor, locum = actors[cast.TREATING.username].person, actors[cast.LOCUM.username].person
     vault.people.ties.set_window(owner, locum, doctor, since=now, until=now + cast.LOCUM_DAYS * DAY)
-    papers = sum(len(part.papers) for part in cast.PATIENTS)
-    tell(f"Filing {papers} documents of {len(cast.PATIENTS)} patients")
+    everybody = cast.PATIENTS + cast.DOUBTFUL
+    tell(f"Filing {sum(len(part.papers) for part in everybody)} documents of {len(everybody)} patients")
+    for part in cast.DOUBTFUL:
+        _admit(vault, part, actors)
     filed = [document for part in cast.PATIENTS for document in _admit(vault, part, actors)]
     _scan(vault, actors)
     _read_a_little(vault, actors, filed)
@@ -207,8 +209,9 @@ def _admit(vault: Vault, part: Part, actors: Mapping[str, Actor]) -> list[Docume
     from vault.demo import paper
 
     reception = actors[cast.RECEPTION.username]
-    doctor = actors[part.doctor.username].person
-    patient = vault.patients.create(reception, part.identity, care_team=(doctor,), anyway=True)
+    doctor = actors[part.doctor.username]
+    creator = doctor if part.identity.status is IdentityStatus.QUALIFIED else reception
+    patient = vault.patients.create(creator, part.identity, care_team=(doctor.person,), anyway=True)
     documents = []
     for form in part.papers:
         act_date = _today() - timedelta(days=form.days_ago)

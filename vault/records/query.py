@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import date
 
-from vault.birth_dates import forms
+from vault.birth_dates import forms as date_forms
 from vault.model import Identity
 from vault.records.identity import OLDEST_YEAR
 from vault.sealing.index import PREFIX_MAX, PREFIX_MIN, IndexName, Token, name_forms, pair, words
@@ -120,7 +120,7 @@ def matches(query: Query, identity: Identity) -> bool:
     """Whether an opened identity holds everything typed: each word begins a surname, a used name or a given name."""
     if query.ins and (identity.ins or "")[:13] != query.ins:
         return False
-    if query.birth_dates and not forms(identity.birth_date).intersection(query.birth_dates):
+    if query.birth_dates and not date_forms(identity.birth_date).intersection(query.birth_dates):
         return False
     surnames = name_forms(identity.birth_name) | (name_forms(identity.used_name) if identity.used_name else frozenset())
     if any(form.startswith("".join(query.words)) for form in surnames):
