@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 from reportlab.pdfgen.canvas import Canvas
 from sqlalchemy import func, insert, select
 
+from kms.keys import KeyService
 from kms.settings import KmsSettings
 from tests.conftest import Clock
 from tests.kms.fake import FakeKeyService
@@ -152,7 +153,7 @@ class Browser:
         return self.client.post(path, data={"csrf_token": self.csrf(), **form}, **options)
 
 
-def _found(settings: VaultSettings, keys: FakeKeyService, now: int) -> None:
+def _found(settings: VaultSettings, keys: KeyService, now: int) -> None:
     db, keyring_db = Database(settings.database.url), Database(settings.database.keyring_url)
     migrate.upgrade(db, keyring_db)
     tenant = TenantId("a" * 32)
@@ -187,8 +188,12 @@ def open_practice(
     limits: LimitSettings | None = None,
     scan: ScanSettings | None = None,
     staff: Iterable[str] = ("claire",),
+    token: KeyService | None = None,
 ) -> Practice:
-    """Found and open a practice in ``room``; each person hired costs three password hashes."""
+    """Found and open a practice in ``room``; each person hired costs three password hashes.
+
+    ``token``: real keys in the place of those in memory.
+    """
     settings = VaultSettings(
         kms=KmsSettings(module=room / "none.so", token_label="none", pin_file=room / "none"),
         database=DatabaseSettings(url=f"sqlite:///{room / 'coffre.db'}", keyring_url=f"sqlite:///{room / 'keyring.db'}"),
@@ -198,8 +203,9 @@ def open_practice(
         scan=scan or ScanSettings(),
     )
     keys = FakeKeyService()
-    _found(settings, keys, clock())
-    vault = open_vault(settings, lambda: Micros(clock()), lambda _settings, _registry: keys)
+    service = token or keys
+    _found(settings, service, clock())
+    vault = open_vault(settings, lambda: Micros(clock()), lambda _settings, _registry: service)
     app = create_app(WebSettings(web or WebTable(practice="Cabinet des Tilleuls"), settings), vault)
     practice = Practice(vault, app, keys, clock, room)
     for username in staff:
