@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from babel.messages.pofile import read_po
@@ -17,6 +18,7 @@ from web.forms import birth_date_typed, date_typed
 from web.translations.__main__ import MO, PO, extracted, mo_bytes, typeset, untranslated, updated
 
 TODAY = date(2026, 11, 23)
+TEMPLATES = Path(wording.__file__).parent / "templates"
 PLACEHOLDER = re.compile(r"%\(\w+\)s|\{\}")
 
 
@@ -129,3 +131,15 @@ def test_a_day_that_is_none(typed: str, reason: str) -> None:
 )
 def test_a_birth_date_may_be_uncertain(typed: str, found: str) -> None:
     assert birth_date_typed(typed, TODAY) == found
+
+
+def test_every_component_is_shown_in_every_state() -> None:
+    """``/_components`` holds each macro of the design system: one that is missing there is seen by nobody who changes it."""
+    shown = (TEMPLATES / "showcase.html").read_text(encoding="utf-8")
+    macros = {
+        name
+        for path in (TEMPLATES / "components").glob("*.html")
+        for name in re.findall(r"{% macro ([a-z]\w*)", path.read_text(encoding="utf-8"))
+    }
+    parts = {"csrf", "born", "mark"}
+    assert {name for name in macros - parts if not re.search(rf"\b{name}\(", shown)} == set()

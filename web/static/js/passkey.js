@@ -1,4 +1,4 @@
-// Makes and shows passkeys (W3C WebAuthn). Without them, or on an address that can't hold any, the button stays hidden.
+// Makes and shows passkeys (W3C WebAuthn). Without them, or on an address that can't hold any, the button goes.
 
 import { csrf } from "./http.js";
 
@@ -38,8 +38,8 @@ async function show(options) {
 
 export default function passkey(frame) {
   const { ask, answer, next, failed, make: making } = frame.dataset;
-  if (!window.PublicKeyCredential || /^[\d.]+$|^\[/.test(location.hostname)) return;
-  frame.hidden = false;
+  frame.hidden = !window.PublicKeyCredential || /^[\d.]+$|^\[/.test(location.hostname);
+  if (frame.hidden) return;
   const button = frame.querySelector("[data-passkey]");
   const note = frame.querySelector("[data-note]");
   button.addEventListener("click", async () => {
