@@ -130,18 +130,23 @@ def postgresql_cluster() -> Iterator[Cluster]:
     cluster.stop()
 
 
-@pytest.fixture
-def postgresql(postgresql_cluster: Cluster, tmp_path: Path) -> DatabaseSettings:
+def fresh_databases(postgresql_cluster: Cluster, directory: Path) -> DatabaseSettings:
     """Two fresh, empty PostgreSQL databases (main and keyring), as settings whose password stands in a file."""
     names = [f"{part}_{secrets.token_hex(6)}" for part in ("main", "keyring")]
     with psycopg.connect(postgresql_cluster.dsn(), autocommit=True) as connection:
         for name in names:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
-    word = tmp_path / "postgresql-password"
+    word = directory / "postgresql-password"
     word.touch(mode=0o600)
     word.write_text(postgresql_cluster.password)
     main, keyring = (postgresql_cluster.url(name) for name in names)
     return DatabaseSettings(url=main, keyring_url=keyring, password_file=word)
+
+
+@pytest.fixture
+def postgresql(postgresql_cluster: Cluster, tmp_path: Path) -> DatabaseSettings:
+    """``fresh_databases`` for one test."""
+    return fresh_databases(postgresql_cluster, tmp_path)
 
 
 @pytest.fixture
@@ -166,8 +171,7 @@ def s3_store() -> Iterator[Store]:
     store.stop()
 
 
-@pytest.fixture
-def s3(s3_store: Store, tmp_path: Path) -> BlobSettings:
+def fresh_bucket(s3_store: Store, directory: Path) -> BlobSettings:
     """A fresh bucket as settings whose credentials stand in files."""
     bucket = f"bucket-{secrets.token_hex(6)}"
     client = boto3.client(
@@ -181,7 +185,7 @@ def s3(s3_store: Store, tmp_path: Path) -> BlobSettings:
     client.close()
     files = []
     for name, value in (("access", ACCESS_KEY), ("secret", SECRET_KEY)):
-        file = tmp_path / f"s3-{name}"
+        file = directory / f"s3-{name}"
         file.touch(mode=0o600)
         file.write_text(value)
         files.append(file)
@@ -192,6 +196,12 @@ def s3(s3_store: Store, tmp_path: Path) -> BlobSettings:
         access_key_file=files[0],
         secret_key_file=files[1],
     )
+
+
+@pytest.fixture
+def s3(s3_store: Store, tmp_path: Path) -> BlobSettings:
+    """``fresh_bucket`` for one test."""
+    return fresh_bucket(s3_store, tmp_path)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -39,10 +40,15 @@ class Site:
         return f"http://localhost:{self.port}"
 
     @classmethod
-    def start(cls, room: Path, demo: Demo | None = None) -> Self:
-        """Prepare the demonstration below ``room`` (unless given one) and serve it. RuntimeError holds the server's words."""
-        port = free_port()
-        demo = demo or stage.prepare(room / "demo", bind=f"127.0.0.1:{port}", tell=lambda _line: None)
+    def start(cls, room: Path, demo: Demo | None = None, settings: Mapping[str, str] | None = None) -> Self:
+        """Prepare the demonstration below ``room`` (unless given one) and serve it. RuntimeError holds the server's words.
+
+        ``settings``: ``COFFRE_…`` overrides, of the preparation too.
+        """
+        port, settings = free_port(), settings or {}
+        demo = demo or stage.prepare(
+            room / "demo", bind=f"127.0.0.1:{port}", tell=lambda _line: None, environment={**os.environ, **settings}
+        )
         for name in ("tmp", "home"):
             (room / name).mkdir(exist_ok=True)
         environment = {
@@ -51,6 +57,7 @@ class Site:
             "COFFRE_WEB_BIND": f"127.0.0.1:{port}",
             "TMPDIR": str(room / "tmp"),
             "HOME": str(room / "home"),
+            **settings,
         }
         with (room / "server.log").open("ab") as log:
             process = subprocess.Popen(
