@@ -20,6 +20,9 @@ pytestmark = [pytest.mark.hsm, pytest.mark.alone, pytest.mark.timeout(170)]
 ROUNDS = 4
 SENDERS = 4
 RECOVERY_S = 3.0
+"""From the start after a kill to ready; half of it is used on two quiet cores."""
+BUSY = 1.3
+"""On a machine where any start takes longer, one after a kill may take so much more."""
 
 
 def send(caller: Caller, patient: str, sent: dict[str, bytes], acknowledged: dict[str, str], over: threading.Event) -> None:
@@ -61,7 +64,7 @@ def test_killed_while_documents_arrive(fresh: Instance) -> None:
             assert claire.content(document).body == sent[digest]
         acknowledged |= listed
     assert len(acknowledged) >= ROUNDS
-    assert median(recoveries) < usual + RECOVERY_S, (usual, recoveries)
+    assert median(recoveries) < max(RECOVERY_S, BUSY * usual), (usual, recoveries)
     assert fresh.verified("documents")["ok"]
     assert fresh.verified("audit")["ok"]
     swept = fresh.coffre("documents", "sweep", "--json")
