@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Iterator
 from datetime import date, timedelta
+from operator import itemgetter
 from uuid import UUID
 
 from sqlalchemy import Connection, Table, insert
@@ -85,6 +86,8 @@ def settle(db: Database, keyring_db: Database, keys: KeyService, tenant: TenantI
         patient_rows: list[dict[str, object]] = []
         index_rows: list[dict[str, object]] = []
         scope_rows: list[dict[str, object]] = []
+        wanted = dict.fromkeys(token for identity in group for token in tokens(identity) if token not in known)
+        known |= index.values(wanted)
         for identity in group:
             patient, scope = (UUID(int=dice.getrandbits(128), version=4).hex for _ in range(2))
             with Secret(dice.randbytes(32)) as key:
@@ -109,9 +112,7 @@ def settle(db: Database, keyring_db: Database, keys: KeyService, tenant: TenantI
                     "mac": keys.active(KeyUse.MAC),
                 }
             )
-            for token in tokens(identity):
-                value = known.get(token) or known.setdefault(token, index.values([token])[token])
-                index_rows.append({"value": value, "patient": patient})
+            index_rows += [{"value": known[token], "patient": patient} for token in tokens(identity)]
         add_rows(keyring_db, scopes, scope_rows)
         add_rows(db, patients, patient_rows)
-        add_rows(db, patient_index, index_rows)
+        add_rows(db, patient_index, sorted(index_rows, key=itemgetter("value")))

@@ -6,6 +6,8 @@ import collections
 import random
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -13,7 +15,12 @@ from uuid import uuid4
 from sqlalchemy import func, select
 
 from kms.keys import KeyService
+from kms.lifecycle import create_first_keys
+from kms.settings import KmsSettings
+from kms.token import TokenKeys
 from tests.bench.population import add_rows, people, settle
+from tests.conftest import make_token
+from tests.parts import softhsm_module
 from vault.audit.append import AuditLog
 from vault.model import Actor, Identity, Micros, PersonId, Role, ScopeKind, TenantId
 from vault.people.relations import Relations
@@ -23,8 +30,8 @@ from vault.sealing.index import IndexName, tokens
 from vault.sealing.scopes import ScopeKeys
 from vault.storage import migrate
 from vault.storage.db import Database
-from vault.storage.keyring import Keyring
-from vault.storage.schema import patient_index
+from vault.storage.keyring import Keyring, SqlRegistry
+from vault.storage.schema import keyring_metadata, patient_index
 from vault.storage.schema import people as persons
 
 TENANT = TenantId("a" * 32)
@@ -39,6 +46,11 @@ class Timing:
     kind: str
     median_ms: float
     p95_ms: float
+
+
+def token_settings(place: Path) -> KmsSettings:
+    """What reaches a token that ``make_token`` has made."""
+    return KmsSettings(softhsm_module(), "coffre-test", place / "pin", softhsm_conf=place / "softhsm2.conf")
 
 
 def now() -> Micros:
@@ -78,27 +90,55 @@ def measure(patients: Patients, actor: Actor, count: int) -> list[Timing]:
     return found
 
 
-def run(keys: KeyService, count: int, directory: Path) -> tuple[list[Timing], dict[str, float]]:
-    """Settle ``count`` patients in ``directory`` and measure; times, and bytes of the two databases."""
+@contextmanager
+def keys_in_token(directory: Path) -> Iterator[KeyService]:
+    """A SoftHSM2 token in ``directory``, made the first time, as a vault opens it."""
+    registry_db = Database(f"sqlite:///{directory / 'registry.db'}")
+    keyring_metadata.create_all(registry_db.engine)
+    registry, place = SqlRegistry(registry_db), directory / "token"
+    is_new = not place.exists()
+    settings = make_token(place) if is_new else token_settings(place)
+    if is_new:
+        create_first_keys(settings, registry)
+    with closing(TokenKeys(settings, registry)) as keys:
+        yield keys
+    registry_db.close()
+
+
+@dataclass(frozen=True)
+class Practice:
+    """``count`` settled patients, and somebody at the desk."""
+
+    patients: Patients
+    desk: Actor
+    db: Database
+    count: int
+    mb: float
+    """Both databases."""
+
+
+@contextmanager
+def practice(keys: KeyService, count: int, directory: Path) -> Iterator[Practice]:
+    """Open the practice of ``count`` patients in ``directory``; settle it the first time."""
     files = directory / f"{count}.db", directory / f"{count}-keyring.db"
+    is_new = not files[0].exists()
     db, keyring_db = (Database(f"sqlite:///{path}") for path in files)
     migrate.upgrade(db, keyring_db)
     scopes = ScopeKeys(Keyring(keyring_db), keys, TENANT, clock=now)
+    who = Actor(PersonId("d" * 32), "desk", "Desk", Role.RECEPTION, uuid4().hex, ("pwd", "otp"), now())
+    if is_new:
+        row = {"id": who.person, "username": "desk", "username_key": "desk", "display_name_sealed": b"", "role": "reception"}
+        add_rows(db, persons, [row | {"state": "active", "created_at": 0}])
+        settle(db, keyring_db, keys, TENANT, creator=who.person, count=count)
     log_scope = scopes.create(ScopeKind.LOG)
     log = AuditLog(db=db, keyring=keyring_db, tenant=TENANT, open_key=lambda: scopes.open(log_scope), clock=now)
-    who = Actor(PersonId(uuid4().hex), "desk", "Desk", Role.RECEPTION, uuid4().hex, ("pwd", "otp"), now())
-    row = {"id": who.person, "username": "desk", "username_key": "desk", "display_name_sealed": b"", "role": "reception"}
-    add_rows(db, persons, [row | {"state": "active", "created_at": 0}])
-    settle(db, keyring_db, keys, TENANT, creator=who.person, count=count)
     patients = Patients(
         db=db, scopes=scopes, keys=keys, log=log, tenant=TENANT, relations=Relations(db), clock=now, tickets=Tickets(now)
     )
-    timings = measure(patients, who, count)
-    leak = leakage(db) | {"database_mb": sum(path.stat().st_size for path in files) / 1e6}
+    yield Practice(patients, who, db, count, sum(path.stat().st_size for path in files) / 1e6)
     scopes.close()
     db.close()
     keyring_db.close()
-    return timings, leak
 
 
 def leakage(db: Database) -> dict[str, float]:

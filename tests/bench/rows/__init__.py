@@ -33,6 +33,9 @@ ROWS: dict[str, tuple[Row, str]] = {
     "token": (_later("keys", "token"), "unwrap through the key room, 1 and 8 threads"),
     "rotate": (_later("keys", "rotate"), "rewrap 20,000 and 200,000 scope keys while clinicians read"),
     "page": (_later("practice", "page"), "the first page of a 2 MB PDF"),
-    "search": (_later("practice", "search"), "a search over 2,000 and 200,000 sealed patients"),
+    "search": (
+        _later("practice", "search"),
+        "a search over 2,000 and 20,000 sealed patients on a token (COFFRE_BENCH_PATIENTS=200000)",
+    ),
 }
 """Name → (row, what it does)."""
