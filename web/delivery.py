@@ -92,13 +92,13 @@ def deliver_as_pdf(document: DocumentId) -> Response:
     return Response(content, headers=headers, mimetype="application/pdf")
 
 
-def deliver(document: DocumentId) -> Response:
+def deliver(document: DocumentId, version: int | None = None) -> Response:
     """The document's bytes as an attachment, whole or in part. Authenticated before the first byte leaves."""
     opened: OpenedDocument | None = None
     if request.method == "HEAD" or "If-None-Match" in request.headers:  # may end without a byte: no download then
-        described = vault().documents.describe(actor(), document)
+        described = vault().documents.describe(actor(), document, version=version)
     else:
-        opened = vault().documents.open(actor(), document, Action.DOCUMENT_DOWNLOAD)
+        opened = vault().documents.open(actor(), document, Action.DOCUMENT_DOWNLOAD, version=version)
         described = opened.document
     tag = f'"{described.sha256}"'
     matches, excludes = request.headers.get("If-Match"), request.headers.get("If-None-Match")
@@ -123,7 +123,7 @@ def deliver(document: DocumentId) -> Response:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{described.size}"
     if request.method == "HEAD":
         return Response(headers=headers, mimetype=described.media_type)
-    opened = opened or vault().documents.open(actor(), document, Action.DOCUMENT_DOWNLOAD)
+    opened = opened or vault().documents.open(actor(), document, Action.DOCUMENT_DOWNLOAD, version=version)
     body: Iterator[bytes] = opened.read(start, end)
     status = HTTPStatus.PARTIAL_CONTENT if part else HTTPStatus.OK
     response = Response(body, status, headers, mimetype=described.media_type)

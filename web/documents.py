@@ -63,15 +63,32 @@ file.checks_forgery_itself = True  # type: ignore[attr-defined]  # the token sta
 @audited(Action.DOCUMENT_VIEW)
 def show(document: str) -> str:
     """One document beside its patient's timeline: its pages as pictures, its integrity, its facts."""
-    found = vault().documents.describe(actor(), DocumentId(document))
+    found = vault().documents.describe(actor(), DocumentId(document), version=asked_version())
     pages, trouble = 0, ""
     try:
-        pages = vault().documents.page(actor(), found.id, 1, WIDTHS[1]).pages
+        pages = vault().documents.page(actor(), found.id, 1, WIDTHS[1], version=found.version).pages
     except NotRenderable as error:
         trouble = error.code
     return render_template(
-        "patients/show.html", **file_of(found.patient), document=found, pages=pages, trouble=trouble, width=WIDTHS[1]
+        "patients/show.html",
+        **file_of(found.patient),
+        document=found,
+        versions=vault().documents.versions(actor(), found.id) if found.version > 1 or asked_version() else (),
+        operator=vault().people.roster.display_names().get(found.deposited_by, ""),
+        pages=pages,
+        trouble=trouble,
+        width=WIDTHS[1],
     )
+
+
+def asked_version() -> int | None:
+    """The version that an address names; None for the current one. Raises NotFound for what is no number of a version."""
+    given = request.args.get("version")
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) <= 9):
+        raise NotFound
+    return int(given)
 
 
 @documents.get("/documents/<document>/pages/<int:number>")
@@ -88,7 +105,7 @@ def picture(document: str, number: int) -> Response:
     asked = request.args.get("width", WIDTHS[1], type=int)
     width = next((known for known in WIDTHS if known >= asked), WIDTHS[-1])
     turns = request.args.get("turns", 0, type=int) % 4
-    drawn = vault().documents.page(actor(), DocumentId(document), number, width, quarter_turns=turns)
+    drawn = vault().documents.page(actor(), DocumentId(document), number, width, quarter_turns=turns, version=asked_version())
     response = Response(drawn.content, mimetype=drawn.media_type)
     response.headers["Content-Disposition"] = "inline"
     return response
@@ -98,10 +115,10 @@ def picture(document: str, number: int) -> Response:
 @audited(Action.DOCUMENT_PRINT)
 def to_print(document: str) -> str:
     """All pages under the patient's identity, for paper; printing is an act of its own in the log."""
-    with vault().documents.open(actor(), DocumentId(document), Action.DOCUMENT_PRINT) as opened:
+    with vault().documents.open(actor(), DocumentId(document), Action.DOCUMENT_PRINT, version=asked_version()) as opened:
         found = opened.document
     patient = vault().patients.get(actor(), found.patient)
-    pages = vault().documents.page(actor(), found.id, 1, WIDTHS[-1]).pages
+    pages = vault().documents.page(actor(), found.id, 1, WIDTHS[-1], version=found.version).pages
     return render_template(
         "documents/print.html", patient=patient, document=found, pages=min(pages, MOST_PRINTED), width=WIDTHS[-1]
     )
@@ -111,7 +128,7 @@ def to_print(document: str) -> str:
 @audited(Action.DOCUMENT_DOWNLOAD)
 def download(document: str) -> Response:
     """The exact bytes, as an attachment."""
-    return deliver(DocumentId(document))
+    return deliver(DocumentId(document), asked_version())
 
 
 @documents.get("/documents/<document>/pdf")

@@ -12,7 +12,7 @@ from vault.errors import Forbidden, NotFound
 from vault.model import Actor, DocumentId, PatientId
 from vault.records.types import UNQUALIFIED, document_type
 from web import navigation
-from web.documents import WIDTHS
+from web.documents import WIDTHS, asked_version
 from web.routes import audited
 from web.session import actor, vault
 
@@ -62,9 +62,10 @@ def urgent(document: str) -> Response:
 @audited(Action.DOCUMENT_VIEW)
 def text(document: str) -> str:
     """The text of every page, for screen readers and for those who read better in their own letters."""
-    found = vault().documents.describe(actor(), DocumentId(document))
-    total = vault().documents.page(actor(), found.id, 1, WIDTHS[0]).pages
-    texts = [vault().documents.text(actor(), found.id, number) for number in range(1, min(total, MOST_PAGES) + 1)]
+    found = vault().documents.describe(actor(), DocumentId(document), version=asked_version())
+    total = vault().documents.page(actor(), found.id, 1, WIDTHS[0], version=found.version).pages
+    numbers = range(1, min(total, MOST_PAGES) + 1)
+    texts = [vault().documents.text(actor(), found.id, number, version=found.version) for number in numbers]
     patient = vault().patients.get(actor(), found.patient)
     return render_template("reading/text.html", document=found, patient=patient, texts=texts, total=total)
 

@@ -9,7 +9,7 @@ import pytest
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
-from tests.web.conftest import PDF, Practice
+from tests.web.conftest import PDF, Practice, pdf_of
 
 
 @pytest.fixture
@@ -46,6 +46,30 @@ def test_a_corrected_version_replaces_the_old_one(practice: Practice, filed: tup
     page = browser.client.get(f"/documents/{document}/correct").get_data(as_text=True)
     assert "Remplacée" in page
     assert "corrige.pdf" in page
+
+
+def test_the_old_version_stays_readable_and_says_by_what_it_was_replaced(practice: Practice) -> None:
+    program, browser = practice.program("claire"), practice.browser("claire")
+    patient = practice.patient("claire", "Versions")
+    old, new = pdf_of("première version"), pdf_of("seconde version", "corrigée")
+    document = program.upload(patient.id, old).get_json()["id"]
+    assert program.ask("POST", f"/documents/{document}/versions", data=new).status_code == 201
+    current = browser.client.get(f"/documents/{document}").get_data(as_text=True)
+    assert "Remplacé par la version du" not in current
+    assert f"/documents/{document}?version=1" in current
+    former = browser.client.get(f"/documents/{document}?version=1").get_data(as_text=True)
+    assert "Remplacé par la version du" in former
+    assert "Vu et validé" not in former.split('class="sheets"')[0].split('class="viewer-head"')[1]
+    assert browser.client.get(f"/documents/{document}/download?version=1").data == old
+    assert browser.client.get(f"/documents/{document}/download").data == new
+    assert program.ask("GET", f"/documents/{document}/content?version=1").data == old
+    assert program.ask("GET", f"/documents/{document}/content").data == new
+    pages = {browser.client.get(f"/documents/{document}/pages/1{which}").data for which in ("", "?version=1", "?version=2")}
+    assert len(pages) == 2
+    assert "première version" in browser.client.get(f"/documents/{document}/text?version=1").get_data(as_text=True)
+    for wrong in ("3", "0", "-1", "x", "²", "9" * 20):
+        assert browser.client.get(f"/documents/{document}?version={wrong}").status_code == 404
+        assert browser.client.get(f"/documents/{document}/pages/1?version={wrong}").status_code == 404
 
 
 def test_a_judgement_needs_a_choice_and_a_reason(open_another: Callable[..., Practice]) -> None:

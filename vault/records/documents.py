@@ -199,11 +199,14 @@ class Documents:
                 items = tuple(self._listed(actor, row, readable[row.patient]) for row in rows[:limit])
             return Page(items, more=len(rows) > limit)
 
-    def describe(self, actor: Actor, document: DocumentId) -> Document:
-        """What is known about a document. Raises NotFound (also: not for this actor), Forbidden, Tampered, KeysUnavailable."""
+    def describe(self, actor: Actor, document: DocumentId, *, version: int | None = None) -> Document:
+        """What is known about a document, in its current version by default.
+
+        Raises NotFound (also: not for this actor), Forbidden, Tampered, KeysUnavailable.
+        """
         with self._rooms.gate.refusals(actor, Action.DOCUMENT_PREVIEW, Subject(document=document)):
             decide_role(actor.role, Act.DOCUMENT_DESCRIPTION)
-            stored, description, relation = self._look_up(actor, document)
+            stored, description, relation = self._look_up(actor, document, version)
             self._rooms.gate.authorise(actor, Act.DOCUMENT_DESCRIPTION, relation)
             event = Event(
                 Action.DOCUMENT_PREVIEW, Outcome.GRANTED, actor, self._subject(stored, description), note_of(relation)
@@ -237,13 +240,22 @@ class Documents:
             failed=lambda error: self._tell_failure(actor, granted, receipt, error),
         )
 
-    def page(self, actor: Actor, document: DocumentId, number: int, width: int, *, quarter_turns: int = 0) -> RenderedPage:
+    def page(
+        self,
+        actor: Actor,
+        document: DocumentId,
+        number: int,
+        width: int,
+        *,
+        quarter_turns: int = 0,
+        version: int | None = None,
+    ) -> RenderedPage:
         """One page as pixels, ``number`` from 1, ``width`` in pixels; belongs to the same opening as the document's view.
 
         A faint watermark names the reader and the minute. A page drawn for this opening a moment ago is not drawn again.
         Raises as ``open``, and NotRenderable, Busy.
         """
-        with self.open(actor, document, Action.DOCUMENT_VIEW) as opened:
+        with self.open(actor, document, Action.DOCUMENT_VIEW, version=version) as opened:
             mark = watermark(actor, self._rooms.clock())
             what = (opened.grant, document, opened.document.version, number, width, quarter_turns % 4, mark)
             page = self.drawn.find(actor, *what)
@@ -261,9 +273,9 @@ class Documents:
         with self.open(actor, document, Action.DOCUMENT_DOWNLOAD, form=PDF_COPY) as opened:
             return opened.document, self._renderer.copy(opened.read(), MediaType(opened.media_type))
 
-    def text(self, actor: Actor, document: DocumentId, number: int) -> str:
+    def text(self, actor: Actor, document: DocumentId, number: int, *, version: int | None = None) -> str:
         """The text layer of one page, for screen readers; empty where the page is a picture. Raises as ``page``."""
-        with self.open(actor, document, Action.DOCUMENT_VIEW) as opened:
+        with self.open(actor, document, Action.DOCUMENT_VIEW, version=version) as opened:
             return self._renderer.text(opened.read(), MediaType(opened.media_type), number)
 
     # --- what they share ------------------------------------------------------------------------------------------------------

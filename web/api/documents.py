@@ -25,7 +25,8 @@ FILING = Shape(
     {"patient": identifier(), "type": text(40), "act_date": day().optional(), "urgent": flag().optional(default=False)},
 )
 LISTING = Shape("Listing", {"patient": identifier(), "before": identifier().optional(), "limit": whole(1, 200).optional(200)})
-WIDTH = Shape("Width", {"width": whole(1, 4000).optional()})
+VERSION = Shape("Version", {"version": whole(1, 999_999_999).optional()})
+WIDTH = Shape("Width", {"width": whole(1, 4000).optional(), **VERSION.fields})
 CLOSED = ("not_found", "forbidden", "keys_unavailable", "storage_unavailable", "log_unavailable", "tampered")
 
 
@@ -84,12 +85,13 @@ def show(document: str) -> dict[str, Any]:
         206: Reply("The part asked for", media=("application/octet-stream",), headers=("Content-Range", "ETag", "Repr-Digest")),
         304: Reply("Unchanged"),
     },
+    query=VERSION,
     headers=("Range", "If-Range", "If-Match", "If-None-Match"),
-    errors=("range_not_satisfiable", "precondition_failed", *CLOSED),
+    errors=("range_not_satisfiable", "precondition_failed", "invalid", *CLOSED),
 )
 def content(document: str) -> Response:
-    """The exact bytes as received."""
-    return deliver(DocumentId(document))
+    """The exact bytes as received, of the current version unless an older one is named."""
+    return deliver(DocumentId(document), read_query(VERSION)["version"])
 
 
 @documents.get("/documents/<document>/pdf")
