@@ -24,6 +24,7 @@ from vault.storage.blobs import BlobStore
 from vault.storage.schema import document_versions, patrols
 from vault.upkeep.inspection import Finding, Kind
 from vault.upkeep.repair import Care
+from vault.upkeep.sweep import Sweep
 
 TURN_S = 600.0
 """How often what is due is looked at."""
@@ -76,6 +77,8 @@ class Patrol:
         self._rooms = rooms
         self._days = days
         self._me = uuid4().hex
+        self._blobs = blobs
+        self._tidied_at = 0
         self._care = Care(rooms, blobs, by=System("upkeep"), replica=replica, receipt=None)
         self._stopping = threading.Event()
         self._pause = pause or self._stopping.wait
@@ -111,6 +114,8 @@ class Patrol:
         """Look at what is due now; gives how many versions that were. Raises VaultError."""
         standing = self._take()
         looked = 0
+        if standing is not None:
+            self._tidy()
         while standing is not None and not self._stopping.is_set():
             page = self._due(standing)
             if not page:
@@ -126,6 +131,13 @@ class Patrol:
             if not self._save(standing):
                 return looked
         return looked
+
+    def _tidy(self) -> None:
+        """Once a day, what crashes left in the place of uploads under way."""
+        now = self._rooms.clock()
+        if now - self._tidied_at >= DAY_US:
+            Sweep(self._rooms, self._blobs, by=System("upkeep")).leftovers()
+            self._tidied_at = now
 
     def _after(self, standing: Standing, stored: StoredVersion) -> Standing:
         finding = self._care.look_at(stored).finding

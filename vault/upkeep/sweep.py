@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vault.audit.events import Action, Event, Note, Outcome, System
-from vault.model import Actor
+from vault.model import Actor, BlobId
 from vault.records.rooms import Rooms
 from vault.storage.blobs import BlobStore
 from vault.upkeep.scrub import unreferenced_blobs
@@ -38,7 +38,15 @@ class Sweep:
 
     def run(self, *, grace_days: float = GRACE_DAYS, is_rehearsal: bool = False) -> Swept:
         """Remove what is old enough; ``is_rehearsal`` only counts. Raises StorageUnavailable, LogUnavailable."""
-        orphans = list(unreferenced_blobs(self._rooms, self._blobs, older_than_s=grace_days * 86_400))
+        return self._remove(
+            list(unreferenced_blobs(self._rooms, self._blobs, older_than_s=grace_days * 86_400)), is_rehearsal=is_rehearsal
+        )
+
+    def leftovers(self) -> Swept:
+        """Remove interrupted uploads alone: no backup ever names them. Raises as ``run``."""
+        return self._remove([], is_rehearsal=False)
+
+    def _remove(self, orphans: list[tuple[BlobId, int]], *, is_rehearsal: bool) -> Swept:
         before = self._rooms.clock() - UPLOAD_HOURS * 3_600_000_000
         leftovers = [(entry.blob, entry.size) for entry in self._blobs.leftovers() if entry.written_at < before]
         swept = Swept(len(orphans), len(leftovers), sum(size for _, size in orphans + leftovers))

@@ -6,7 +6,7 @@ import hashlib
 import io
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,8 @@ from vault.storage import migrate
 from vault.storage.db import open_databases
 from vault.storage.keyring import Keyring
 from vault.storage.schema import installation
+from vault.storage.stores import open_blobs
+from vault.upkeep.patrol import Patrol
 from vault.upkeep.scrub import Report, Scrub
 from vault.upkeep.sweep import Sweep
 
@@ -164,6 +166,27 @@ def test_a_lost_and_a_foreign_body_are_refused_and_named(column: Column) -> None
     with pytest.raises(Tampered):
         column.read(lost)
     assert column.read(sound) == scan(seed=2)
+
+
+def test_the_patrol_goes_round_once_and_puts_back_from_a_copy(column: Column, clock: Clock) -> None:
+    vault = column.vault
+    lost, sound = column.deposit(1), column.deposit(2)
+    copy = open_blobs(replace(vault.settings.blobs, url=f"{vault.settings.blobs.url}-copy"))
+    reader = vault.blobs.open(column.blob(lost))
+    body = bytearray(reader.size)
+    reader.read_into(0, memoryview(body))
+    reader.close()
+    with copy.write(column.blob(lost)) as sink:
+        sink.write(memoryview(body))
+        sink.commit()
+    one, other = (Patrol(vault.documents.rooms, vault.blobs, days=7, replica=copy, pause=lambda _: None) for _ in range(2))
+    assert (one.turn(), other.turn()) == (0, 0)
+    vault.blobs.delete(column.blob(lost))
+    vault.blobs.delete(column.blob(sound))
+    clock.advance(days=7)
+    assert (other.turn(), one.turn()) == (2, 0)
+    assert [(f.document, f.kind.value) for f in vault.patrol.watch().findings] == [(sound, "missing")]
+    assert column.read(lost) == scan(seed=1)
 
 
 def test_orphans_are_swept(column: Column, clock: Clock) -> None:

@@ -169,6 +169,20 @@ def test_it_starts_and_stops_with_the_server(desk: Desk, blobs: Looked) -> None:
         one.stop()
 
 
+def test_what_crashes_left_of_uploads_goes_after_a_day(desk: Desk, blobs: Looked) -> None:
+    under_way = desk.directory / "blobs" / "tmp"
+    for name, hours in (("a" * 32, 30), ("b" * 32, 3)):
+        (under_way / name).write_bytes(b"half")
+        at = desk.clock.now / 1_000_000 - hours * 3600
+        os.utime(under_way / name, (at, at))
+    one = patrol(desk, blobs)
+    one.turn()
+    assert [path.name for path in under_way.iterdir()] == ["b" * 32]
+    desk.clock.advance(days=1)
+    one.turn()
+    assert list(under_way.iterdir()) == []
+
+
 def test_an_empty_vault_is_well(desk: Desk, blobs: Looked) -> None:
     assert state(desk) == Watch(DAYS, 0, 0, (), None, None, is_late=False)
     patrol(desk, blobs).turn()
