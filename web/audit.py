@@ -157,11 +157,22 @@ def sent(file: ExportFile) -> Response:
 @audit.get("/patients/<patient>/accesses")
 @audited(Action.AUDIT_SEARCH, Action.PATIENT_VIEW)
 def patient(patient: str) -> str:
-    """Who opened, filed or changed what in one patient's file, for those who treat the patient."""
+    """Who opened, filed or changed what in one patient's file, for those who treat the patient.
+
+    Files that were merged keep their own history: each is a page, and they lead to each other.
+    """
     found = vault().patients.get(actor(), PatientId(patient))
     before = request.args.get("before", type=int)
-    timeline = vault().auditing.timeline(actor(), Filters(patient=found.id), before=before, limit=SHOWN)
-    return render_template("audit/patient.html", patient=found, lines=timeline.page.items, next_before=timeline.next_before)
+    timeline = vault().auditing.timeline(actor(), Filters(patient=PatientId(patient)), before=before, limit=SHOWN)
+    merges = vault().merging.of(actor(), found.id) if found.absorbed else ()
+    return render_template(
+        "audit/patient.html",
+        patient=found,
+        asked=patient,
+        merges=merges,
+        lines=timeline.page.items,
+        next_before=timeline.next_before,
+    )
 
 
 @audit.get("/audit/events/<int:number>")

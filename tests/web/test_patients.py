@@ -193,6 +193,9 @@ def test_two_files_are_merged_and_parted_through_pages(house: Practice, pair: tu
     assert claire.client.get(f"/patients/{absorbed}").headers["Location"] == f"/patients/{kept}"
     assert claire.client.get(f"/documents/{theirs}").status_code == 200
     assert "fusionné avec" in send(claire, "/patients/search", q="zwingel").get_data(as_text=True)
+    histories = [seen(claire, f"/patients/{each}/accesses") for each in (kept, absorbed)]
+    assert all(f'/patients/{each}/accesses"' in history for each in (kept, absorbed) for history in histories)
+    assert "Dossiers fusionnés" in histories[1]
     (merge,) = re.findall(r'action="/merges/([0-9a-f]{32})/undo"', page)
     assert send(claire, f"/merges/{merge}/undo", patient=kept, reason="").status_code == 422
     done = send(claire, f"/merges/{merge}/undo", patient=kept, reason="Deux personnes")

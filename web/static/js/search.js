@@ -1,11 +1,11 @@
 // The patient search of the bar: results while typing, arrows and Enter. The text travels in a body, never in an address.
 
 import { Problem, ask } from "./http.js";
-import { birthDate, made } from "./wording.js";
+import { birthDate, fill, made } from "./wording.js";
 
 export default function search(frame) {
   const input = frame.querySelector("input[type=search]");
-  const { url, open, nothing, more, failed, results: title } = frame.dataset;
+  const { url, open, nothing, more, failed, merged, results: title } = frame.dataset;
   const list = made("div", { className: "search-results", role: "listbox", id: "search-results", "aria-label": title });
   list.hidden = true;
   frame.append(list);
@@ -31,7 +31,8 @@ export default function search(frame) {
   function row(patient, index) {
     const name = made("span", { className: "row-title", text: `${patient.birth_name.toLocaleUpperCase()} ${patient.given_names.join(" ")}` });
     const note = made("span", { className: "row-note", text: ` ${patient.used_name ? `(${patient.used_name}) ` : ""}${birthDate(patient.birth_date)} · ${patient.sex}` });
-    return made("a", { className: "row-link", role: "option", id: `found-${index}`, "aria-selected": "false", tabindex: "-1", href: open.replace("__id__", patient.id) }, made("span", { className: "row-main" }, name, note));
+    const others = patient.merged.length ? [made("span", { className: "row-note row-merged", text: fill(merged, patient.merged.join(", ")) })] : [];
+    return made("a", { className: "row-link", role: "option", id: `found-${index}`, "aria-selected": "false", tabindex: "-1", href: open.replace("__id__", patient.id) }, made("span", { className: "row-main" }, name, note, ...others));
   }
 
   function show(found) {
