@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, update
 
+from vault.audit.append import Transaction
 from vault.audit.events import Action, Anonymous, Event, Note, Outcome, Subject
 from vault.errors import LockedOut, SignInRefused, VaultError
 from vault.model import Micros
 from vault.people import lockout, totp
-from vault.people.notices import Notice
+from vault.people.notices import Notice, tell
 from vault.people.passwords import Hasher
 from vault.people.roster import Mark, Person, Roster, State, read_failures, write_failures
 from vault.storage.schema import people
@@ -117,15 +118,23 @@ class Guard:
 
     def note(self, mark: Mark, action: Action, outcome: Outcome, code: str) -> None:
         """An event about whoever is typing."""
-        by: Anonymous = mark.by
-        about = Subject(person=mark.person.id if mark.person is not None else None)
-        self._roster.log.record(Event(action, outcome, by, about, Note(code=code)))
+        self._roster.log.record(_event(mark, action, outcome, code))
 
     def refused(self, attempt: Attempt, action: Action, code: str, drift_s: int | None = None) -> VaultError:
         """Log the refusal (and the lock that it completes); gives the one error to raise."""
         self.note(attempt.mark, action, Outcome.DENIED, code)
         if attempt.has_filled:
-            self.note(attempt.mark, Action.AUTH_LOCKED, Outcome.SUCCESS, "failures")
-            if attempt.mark.person is not None:
-                self._roster.tell(attempt.mark.person.id, Notice.LOCKED)
+            self._roster.log.transact(lambda tx: self._locked(tx, attempt.mark))
         return SignInRefused("sign-in refused") if drift_s is None else SignInRefused("sign-in refused", drift_s=drift_s)
+
+    def _locked(self, tx: Transaction, mark: Mark) -> None:
+        if mark.person is not None:
+            tell(tx.connection, mark.person.id, Notice.LOCKED, self._roster.clock())
+        tx.record(_event(mark, Action.AUTH_LOCKED, Outcome.SUCCESS, "failures"))
+
+
+def _event(mark: Mark, action: Action, outcome: Outcome, code: str) -> Event:
+    """Of a name that nobody bears the event names the hash where it would name an account: as many bytes, as much work."""
+    by: Anonymous = mark.by
+    about = Subject(person=mark.person.id if mark.person is not None else by.name_hash)
+    return Event(action, outcome, by, about, Note(code=code))

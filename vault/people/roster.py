@@ -21,7 +21,6 @@ from vault.errors import LockedOut, NotFound, VaultError
 from vault.model import Actor, Client, Micros, PersonId, Role, ScopeId, TenantId
 from vault.people.lockout import NONE, Failures
 from vault.people.names import fold
-from vault.people.notices import Notice, tell
 from vault.people.policy import NOBODY, Act, Relation, authorise
 from vault.people.relations import running_window
 from vault.sealing.binding import bind, field_context
@@ -235,10 +234,6 @@ class Roster:
             return connection.execute(statement).rowcount
 
         return self.db.write(work)
-
-    def tell(self, person: PersonId, kind: Notice) -> None:
-        """A notice in a transaction of its own."""
-        self.db.write(lambda connection: tell(connection, person, kind, self.clock()))
 
     # --- failures, always in a transaction of their own
 
