@@ -33,6 +33,12 @@ def findings(page: Page) -> list[str]:
     ]
 
 
+SHIFTS = """() => { const seen = new PerformanceObserver(() => {}); seen.observe({ type: "layout-shift", buffered: true });
+  return seen.takeRecords().filter((entry) => !entry.hadRecentInput).reduce((sum, entry) => sum + entry.value, 0); }"""
+SHIFT = 0.002
+"""A cumulative layout shift below this is nothing that an eye sees; good is what stays under 0.1 (web.dev, Core Web Vitals)."""
+
+
 def judge(page: Page, path: str) -> list[str]:
     """What is wrong with the page that is open."""
     wrong = [f"{path}: {finding}" for finding in findings(page)]
@@ -42,6 +48,8 @@ def judge(page: Page, path: str) -> list[str]:
         wrong.append(f"{path}: no title")
     if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth + 1"):
         wrong.append(f"{path}: scrolls sideways")
+    if (shift := page.evaluate(SHIFTS)) > SHIFT:
+        wrong.append(f"{path}: jumps while it loads ({shift:.4f})")
     return wrong
 
 

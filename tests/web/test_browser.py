@@ -13,6 +13,7 @@ from werkzeug.serving import make_server
 
 from tests.conftest import Clock
 from tests.parts import free_port
+from tests.vault.rendering import papers
 from tests.web.conftest import Practice, open_practice, pdf_of
 
 pytestmark = pytest.mark.browser
@@ -127,6 +128,50 @@ def test_a_file_is_filed_with_its_progress_and_a_bad_one_is_refused(browser: Bro
     page.get_by_label("Type de document").select_option("11490-0")
     chooser.set_input_files({"name": "lettre.pdf", "mimeType": "application/pdf", "buffer": pdf_of("Lettre")})
     expect(page.locator(".upload").nth(1)).to_have_attribute("data-state", "done")
+
+
+def test_a_refused_field_is_named_in_the_row_and_marked(browser: Browser, served: Served) -> None:
+    patient = served.practice.patient("sophie", "Pangloss")
+    page = served.page(browser, "sophie", f"/patients/{patient.id}")
+    date = page.get_by_label("Date de l’acte")
+    date.fill("12/03/2999")
+    chooser = page.locator("input[type=file]")
+    chooser.set_input_files({"name": "demain.pdf", "mimeType": "application/pdf", "buffer": pdf_of("Demain")})
+    row = page.locator(".upload").first
+    expect(row).to_have_attribute("data-state", "failed")
+    expect(row).to_contain_text("Date de l’acte\u00a0: Cette date est impossible")
+    expect(date).to_have_attribute("aria-invalid", "true")
+    served.complaints.clear()  # the browser itself notes the 422
+    date.fill("12/03/2020")
+    assert date.get_attribute("aria-invalid") is None
+    row.get_by_role("button", name="Réessayer").click()
+    page.wait_for_url("**/documents/**")
+
+
+def until(page: Page, what: str) -> None:
+    """Until a JavaScript expression holds; the page's own policy lets nothing evaluate one inside it."""
+    for _ in range(200):
+        if page.evaluate(what):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(what)
+
+
+def test_the_next_page_is_there_before_it_is_asked_for(browser: Browser, served: Served) -> None:
+    practice = served.practice
+    patient = practice.patient("claire", "Cacambo")
+    document = practice.program("claire").upload(patient.id, papers.pdf(9), type="34112-3").get_json()["id"]
+    page = served.page(browser, "claire", f"/documents/{document}", viewport={"width": 1200, "height": 500})
+    asked = "performance.getEntriesByType('resource').map(each => each.name.match(/pages.(\\d+)/)?.[1]).filter(Boolean)"
+    first = page.locator(".sheet img").first
+    assert first.evaluate("async (image) => { await image.decode(); return image.naturalWidth > 100; }")
+    until(page, f"{asked}.includes('2')")
+    assert "9" not in page.evaluate(asked)
+    assert practice.vault.documents.drawn.sweep() > 0
+    for number in (2, 3, 4):
+        page.keyboard.press("PageDown")
+        expect(page.locator("[data-position]")).to_have_text(f"Page {number} sur 9")
+        until(page, f"{asked}.includes('{number + 1}')")
 
 
 def test_an_idle_workstation_is_warned_then_locked(browser: Browser, served: Served) -> None:

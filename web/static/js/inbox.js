@@ -66,10 +66,11 @@ export default function inbox(tray) {
 
   function ready() {
     part("opens")?.removeAttribute("hidden");
-    part("queue").querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest" });
+    const isDesk = matchMedia("(min-width: 861px)").matches; // a telephone would scroll away and open its keyboard
+    if (isDesk) part("queue").querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest" });
     const form = part("file");
     const wanted = !form ? null : !form.elements.patient.value ? tray.querySelector("#who") : !form.elements.type.value ? form.elements.type : form.elements.act_date.value ? form.querySelector("[type=submit]") : form.elements.act_date;
-    wanted?.focus({ preventScroll: true });
+    if (isDesk) wanted?.focus({ preventScroll: true });
     if (form) search(part("search"));
   }
 
