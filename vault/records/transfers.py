@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -28,7 +28,7 @@ PATIENCE_S = 15 * 60.0
 LIFE_S = 12 * 3600.0
 """No transfer goes on for longer."""
 MOST_EACH = 4
-"""Transfers under way of one person in one process: a page sends two files at once."""
+"""Transfers under way of one person in one process: a page sends two files at once, and may have been reloaded."""
 ENDING_S = 10.0
 
 Deposited = Document | Draft
@@ -62,6 +62,8 @@ class _Transfer:
         self._began_at = self.seen_at = monotonic()
         self._piece = b""
         self._lease = 0
+        self.feeders = 0
+        """Connections that are sending now."""
         self._is_wanting = False
         self._is_given_up = False
         self.is_over = False
@@ -133,6 +135,18 @@ class _Transfer:
             self.seen_at = self._monotonic()
             self._changed.notify_all()
 
+    @contextmanager
+    def fed(self) -> Iterator[int]:
+        """A connection's lease, for as long as it sends."""
+        lease = self.lease()
+        with self._changed:
+            self.feeders += 1
+        try:
+            yield lease
+        finally:
+            with self._changed:
+                self.feeders -= 1
+
     def progress(self) -> Progress:
         """Where it stands, its result where everything has arrived. Raises what the deposit raised."""
         with self._changed:
@@ -141,13 +155,14 @@ class _Transfer:
             self._tell_failure()
             return Progress(self.id, self.offset, self.size, self._result)
 
-    def give_up(self) -> None:
-        """Let the deposit forget what it has."""
+    def give_up(self) -> bool:
+        """Let the deposit forget what it has; False where it was filed already."""
         with self._changed:
             self._is_given_up = True
             self._lease += 1
             self._changed.notify_all()
         self._thread.join(ENDING_S)
+        return self._result is None
 
     def _tell_failure(self) -> None:
         if self._failure is not None:
@@ -166,16 +181,19 @@ class Transfers:
         self._transfers: dict[str, _Transfer] = {}
 
     def begin(self, actor: Actor, size: int, deposit: Deposit) -> Progress:
-        """Start a deposit of ``size`` bytes to come. Raises Busy, TooLarge, and what ``deposit`` refuses before any byte."""
+        """Start a deposit of ``size`` bytes to come. Raises Busy, TooLarge, and what ``deposit`` refuses before any byte.
+
+        Somebody who has too many loses the one that was left alone for longest: a page that was reloaded begins anew.
+        """
         if size > self._limit_bytes:
             raise TooLarge("the document is over the limit", limit_bytes=self._limit_bytes)
         transfer = _Transfer(actor.person, size, deposit, self._monotonic)
         with self._lock:
             self._forget_old()
-            under_way = [each.owner for each in self._transfers.values() if not each.is_over]
-            if len(under_way) >= self._most or under_way.count(actor.person) >= MOST_EACH:
-                raise Busy("too many transfers are under way", retry_after_s=RETRY_S)
+            forsaken = self._room_for(actor.person)
             self._transfers[transfer.id] = transfer
+        if forsaken is not None:
+            forsaken.give_up()
         try:
             transfer.start()
         except BaseException:
@@ -183,6 +201,19 @@ class Transfers:
                 del self._transfers[transfer.id]
             raise
         return transfer.progress()
+
+    def _room_for(self, person: PersonId) -> _Transfer | None:
+        """Raises Busy where there is none; the transfer to give up for it, where there must be one."""
+        under_way = [each for each in self._transfers.values() if not each.is_over]
+        own = [each for each in under_way if each.owner == person]
+        if len(own) < MOST_EACH and len(under_way) < self._most:
+            return None
+        alone = [each for each in own if not each.feeders]
+        if not alone:
+            raise Busy("too many transfers are under way", retry_after_s=RETRY_S)
+        oldest = min(alone, key=lambda each: each.seen_at)
+        del self._transfers[oldest.id]
+        return oldest
 
     def progress(self, actor: Actor, transfer: str) -> Progress:
         """How far it has come; a connection that was feeding it is cut off. Raises NotFound, what the deposit raised."""
@@ -197,17 +228,18 @@ class Transfers:
         whatever the deposit raises.
         """
         found = self._find(actor, transfer)
-        lease = found.lease()
-        if offset != found.offset:
-            raise Conflict("other bytes are due", reason="wrong_offset", offset=found.offset)
-        while piece := body.read(PIECE_BYTES):
-            found.push(lease, piece)
-        return found.progress()
+        with found.fed() as lease:
+            if offset != found.offset:
+                raise Conflict("other bytes are due", reason="wrong_offset", offset=found.offset)
+            while piece := body.read(PIECE_BYTES):
+                found.push(lease, piece)
+            return found.progress()
 
     def cancel(self, actor: Actor, transfer: str) -> None:
-        """Give it up: nothing is kept. Raises NotFound."""
+        """Give it up: nothing is kept. Raises NotFound, Conflict (it was filed meanwhile)."""
         found = self._find(actor, transfer)
-        found.give_up()
+        if not found.give_up():
+            raise Conflict("the document is filed already", reason="already_filed")
         with self._lock, suppress(KeyError):
             del self._transfers[transfer]
 

@@ -109,6 +109,8 @@ def test_a_lost_answer_can_be_asked_for_again(desk: Desk, transfers: Transfers) 
     assert len(desk.documents.list(desk.reception, desk.patient).items) == 1
     with pytest.raises(Invalid):
         transfers.append(desk.reception, begun.id, SIZE, io.BytesIO(b"more"))
+    with pytest.raises(Conflict):
+        transfers.cancel(desk.reception, begun.id)
     late = begin(desk, transfers, SIZE)
     with pytest.raises(AlreadyPresent):
         transfers.append(desk.reception, late.id, 0, io.BytesIO(data))
@@ -224,13 +226,25 @@ def test_refusals_come_as_early_as_in_a_plain_upload(desk: Desk, transfers: Tran
 
 def test_one_person_holds_a_few_and_all_together_some(desk: Desk, hands: Hands) -> None:
     few = Transfers(limit_bytes=LIMIT, most=MOST_EACH + 1, monotonic=hands)
+    begun = []
     for _ in range(MOST_EACH):
-        begin(desk, few, SIZE)
+        begun.append(begin(desk, few, SIZE))
+        hands.now += 1
+    few.progress(desk.reception, begun[0].id)  # looked at last: not the one that was left alone for longest
+    begin(desk, few, SIZE)
+    with pytest.raises(NotFound):
+        few.progress(desk.reception, begun[1].id)
+    for each in few._transfers.values():
+        each.feeders = 1
     with pytest.raises(Busy):
         begin(desk, few, SIZE)
     given = {"type": "11502-2", "act_date": None, "file_name": "a.pdf", "declared_size": SIZE}
     others = partial(desk.documents.store, desk.clinician, desk.patient, **given)  # type: ignore[arg-type]  # as above
-    few.begin(desk.clinician, SIZE, lambda body: others(body=body))
+    one = few.begin(desk.clinician, SIZE, lambda body: others(body=body))
+    other = few.begin(desk.clinician, SIZE, lambda body: others(body=body))  # in the place of their own
+    with pytest.raises(NotFound):
+        few.progress(desk.clinician, one.id)
+    few._transfers[other.id].feeders = 1
     with pytest.raises(Busy):
         few.begin(desk.clinician, SIZE, lambda body: others(body=body))
     few.close()
