@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -18,9 +19,9 @@ def pdf(mark: str) -> bytes:
     return PDF[:20] + mark.encode() + PDF[20 + len(mark) :]
 
 
-def begin(program: Program, query: str, size: int = len(PDF), **headers: str) -> Any:
+def begin(program: Program, query: str, size: int = len(PDF), headers: Mapping[str, str] | None = None) -> Any:
     given = {"Upload-Length": str(size), "Content-Disposition": "attachment; filename=bilan.pdf"}
-    return program.ask("POST", f"/uploads{query}", headers=given | headers)
+    return program.ask("POST", f"/uploads{query}", headers=given | dict(headers or {}))
 
 
 def append(program: Program, upload: str, offset: int | str, body: bytes) -> Any:
@@ -109,9 +110,8 @@ def test_what_can_not_become_a_document_is_refused_at_the_beginning(practice: Pr
     query, headers, status, code = REFUSED[name]
     program, patient = practice.program("claire"), practice.patient()
     before = practice.left_behind()
-    answer = begin(
-        program, query.format(patient=patient.id), **{key: value.encode().decode("latin-1") for key, value in headers.items()}
-    )
+    raw = {key: value.encode().decode("latin-1") for key, value in headers.items()}  # as WSGI hands bytes over
+    answer = begin(program, query.format(patient=patient.id), headers=raw)
     assert (answer.status_code, answer.get_json()["code"]) == (status, code)
     assert practice.left_behind() == before
 
