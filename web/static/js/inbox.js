@@ -1,9 +1,8 @@
 // The inbox by keyboard: the queue, the page and the form change in place, so that transfers go on underneath.
 
 import { camera } from "./camera.js";
-import { Problem, ask } from "./http.js";
+import { finder } from "./finder.js";
 import { arrivals, transfers } from "./transfers.js";
-import { birthDate, made } from "./wording.js";
 
 // A page of this site as a document: parsed by the browser's own loader, scripts inert.
 function fetched(url, { method = "GET", body, signal } = {}) {
@@ -112,64 +111,17 @@ export default function inbox(tray) {
 
   function search(form) {
     const input = form.querySelector("input[type=search]");
-    const found = form.querySelector("[data-found]");
-    const says = form.dataset;
-    let running = null;
-    let timer = 0;
-    let chosen = 0;
-    let shownFor = null;
-    let wantsFirst = false;
-    const options = () => [...found.querySelectorAll("a")];
-
-    function choose(at) {
-      const all = options();
-      if (!all.length) return;
-      chosen = (at + all.length) % all.length;
-      all.forEach((option, index) => option.setAttribute("aria-selected", String(index === chosen)));
-      input.setAttribute("aria-activedescendant", all[chosen].id);
-      all[chosen].scrollIntoView({ block: "nearest" });
-    }
-
-    function row(patient, index) {
-      const name = made("span", { className: "row-title", text: `${patient.birth_name.toLocaleUpperCase()} ${patient.given_names.join(" ")}` });
-      const note = made("span", { className: "row-note", text: ` ${birthDate(patient.birth_date)} · ${patient.sex}${patient.used_name ? ` (${patient.used_name})` : ""}` });
-      return made("a", { className: "row-link", id: `tray-found-${index}`, role: "option", "aria-selected": "false", tabindex: "-1", href: says.pick.replace("__id__", patient.id) }, made("span", { className: "row-main" }, name, note));
-    }
-
-    async function find() {
-      const text = input.value.trim();
-      running?.abort();
-      if (text.length < 2) { found.replaceChildren(); return; }
-      running = new AbortController();
-      try {
-        const answer = await ask(says.url, { method: "POST", body: { q: text, limit: 8 }, signal: running.signal });
-        shownFor = text;
-        const parts = answer.patients.map(row);
-        if (!parts.length) parts.push(made("p", { className: "search-note", text: says.nothing }));
-        if (answer.more) parts.push(made("p", { className: "search-note", text: says.more }));
-        found.replaceChildren(...parts);
-        choose(0);
-        if (wantsFirst && options().length) go(options()[0].href);
-        wantsFirst = false;
-      } catch (problem) {
-        if (problem.name !== "AbortError") found.replaceChildren(made("p", { className: "search-note", text: problem instanceof Problem ? problem.message : says.failed }));
-      }
-    }
-
-    found.setAttribute("role", "listbox");
-    found.setAttribute("aria-label", says.results);
-    found.id = "tray-found";
-    Object.entries({ role: "combobox", "aria-expanded": "true", "aria-controls": "tray-found", "aria-autocomplete": "list" }).forEach(([name, value]) => input.setAttribute(name, value));
-    input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(find, 90); });
-    input.addEventListener("keydown", (event) => {
-      if (event.key === "ArrowDown" || event.key === "ArrowUp") { event.preventDefault(); choose(chosen + (event.key === "ArrowDown" ? 1 : -1)); }
-      if (event.key === "Escape") { input.value = ""; found.replaceChildren(); }
-      if (event.key !== "Enter") return;
-      event.preventDefault();
-      const text = input.value.trim();
-      if (!text && part("file").elements.patient.value) part("file").requestSubmit();
-      else if (options()[chosen] && shownFor === text) go(options()[chosen].href);
-      else if (text.length > 1) { wantsFirst = true; clearTimeout(timer); find(); }
+    const list = form.querySelector("[data-found]");
+    list.id = "tray-found";
+    finder({
+      input,
+      list,
+      says: form.dataset,
+      href: form.dataset.pick,
+      open: go,
+      shown: () => {},
+      left: (show) => { input.value = ""; show(); },
+      nothing: () => { if (part("file").elements.patient.value) part("file").requestSubmit(); },
     });
     form.addEventListener("submit", (event) => event.preventDefault());
   }
