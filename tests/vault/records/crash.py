@@ -101,6 +101,7 @@ def standing(directory: Path, *, new_id: Callable[[], str] = lambda: uuid4().hex
     inbox = Inbox(
         rooms=documents.rooms, scope=ScopeId(_scope(db, "inbox_scope") or ""), renderer=renderer,
         limits=LimitSettings(document_mib=64), tickets=tickets, proposals=Proposals(keys, TENANT, patients),
+        drawn=documents.drawn,
     )  # fmt: skip
     try:
         yield Standing(documents, inbox, blobs, log, db)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Clock
-from tests.vault.records.desk import TENANT, Desk, open_desk, scan
+from tests.vault.people.conftest import TENANT
+from tests.vault.records.desk import Desk, open_desk, scan
 from vault.errors import BadSettings, StorageUnavailable
 from vault.model import BlobId
 from vault.records.bodies import Bodies

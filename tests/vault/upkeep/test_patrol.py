@@ -13,7 +13,7 @@ from tests.conftest import Clock
 from tests.vault.records.desk import Desk, open_desk, scan
 from vault.audit.events import Action
 from vault.errors import LogUnavailable, StorageUnavailable
-from vault.model import Document
+from vault.model import BlobId, Document
 from vault.storage.blobs import BlobReader, DiskBlobs
 from vault.upkeep.patrol import HOLD_US, LATE, PAGE, Patrol, Watch, watch
 
@@ -34,11 +34,11 @@ class Looked(DiskBlobs):
         self.opened: list[str] = []
         self.is_away = False
 
-    def open(self, blob: str, *, is_cold: bool = False) -> BlobReader:  # type: ignore[override]  # any id will do
+    def open(self, blob: BlobId, *, is_cold: bool = False) -> BlobReader:
         if self.is_away:
             raise StorageUnavailable("away")
         self.opened.append(blob)
-        return super().open(blob, is_cold=is_cold)  # type: ignore[arg-type]  # as above
+        return super().open(blob, is_cold=is_cold)
 
 
 @pytest.fixture
