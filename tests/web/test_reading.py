@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.web.conftest import Practice, pdf_of
+from tests.web.conftest import Browser, Practice, pdf_of
 
 
 def test_a_document_is_handed_over_and_the_mark_is_taken_back(practice: Practice) -> None:
@@ -67,3 +67,29 @@ def test_marks_are_set_by_programs_too(practice: Practice) -> None:
     draft = practice.program("sophie").ask("POST", "/inbox", data=pdf_of("brouillon")).get_json()["id"]
     filing = {"patient": patient.id, "type": "18748-4", "urgent": True}
     assert practice.program("sophie").ask("POST", f"/inbox/{draft}/file", json=filing).get_json()["is_urgent"] is True
+
+
+def test_looking_downloading_and_printing_are_three_events(practice: Practice) -> None:
+    patient = practice.patient("claire", "Troisactes")
+    document = practice.program("sophie").upload(patient.id, pdf_of("trois"), type="18748-4").get_json()["id"]
+    doctor = practice.browser("claire").client
+    acts = ("view", "download", "print")
+    before = {act: len(practice.events(f"document.{act}")) for act in acts}
+    for path, act in ((f"/documents/{document}", "view"), ("download", "download"), ("print", "print")):
+        assert doctor.get(path if path.startswith("/") else f"/documents/{document}/{path}").status_code == 200
+        assert practice.events(f"document.{act}")[before[act] :] == ["granted"]
+    assert doctor.get(f"/documents/{document}/pages/1").status_code == 200  # the same opening: no second line
+    assert {act: len(practice.events(f"document.{act}")) - before[act] for act in acts} == dict.fromkeys(acts, 1)
+
+
+def test_signing_out_wipes_the_pages_that_were_drawn(practice: Practice) -> None:
+    patient = practice.patient("claire", "Effacer")
+    document = practice.program("claire").upload(patient.id, pdf_of("effacer"), type="18748-4").get_json()["id"]
+    client = practice.app.test_client()
+    client.set_cookie("coffre", practice.fresh_token("claire"))
+    before = practice.vault.documents.drawn.sweep()
+    page = client.get(f"/documents/{document}/pages/1")
+    assert page.headers["Cache-Control"] == "no-store"
+    assert practice.vault.documents.drawn.sweep() > before
+    client.post("/sign-out", data={"csrf_token": Browser(client).csrf("/account")})
+    assert practice.vault.documents.drawn.sweep() <= before
