@@ -87,7 +87,7 @@ class Checkpoints:
             with self._log.db.read() as connection:
                 if last is not None:
                     _must_extend(connection, tiles.size_of(connection), last.checkpoint)
-            self.marks.compare(thoroughly=keep)
+            self.marks.compare(last.checkpoint if last else None, thoroughly=keep)
             self._log.is_dirty = False
             with self._log.db.read() as connection:
                 size = tiles.size_of(connection)

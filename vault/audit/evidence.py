@@ -19,7 +19,7 @@ from vault.audit.checkpoint import Signed
 from vault.audit.entries import Entry, entry_at
 from vault.audit.formats.bundle import FORMAT, Item, encoded, line
 from vault.audit.groups import Group
-from vault.audit.reading import COLUMNS, PAGE, Reader, entry_of
+from vault.audit.reading import COLUMNS, PAGE, Reader, entries_of
 from vault.audit.search import Filters, Search
 from vault.errors import NotFound
 from vault.model import Actor
@@ -75,7 +75,12 @@ def single_proof(log: AuditLog, head: Signed, position: int) -> str:
     known = reader.patients([row]).get(row.patient_index) if row.patient_index else None
     hashed = tree.leaf_hash(row.leaf)
     item = Item(position, row.leaf, hashed, reader.opened(row, known[1] if known else None, hashed))
-    lines = ["c2sp.org/tlog-proof@v1", f"extra {encoded(line(item).strip())}", f"index {position}", *map(encoded, path)]
+    lines = [
+        "c2sp.org/tlog-proof@v1",
+        f"extra {encoded(line(item).strip().encode())}",
+        f"index {position}",
+        *map(encoded, path),
+    ]
     return "\n".join(lines) + "\n\n" + head.note
 
 
@@ -145,13 +150,13 @@ class Evidence:
 
     def _pages(self, start: int, end: int, condition: ColumnElement[bool] | None, *, proven: bool) -> Iterator[list[Item]]:
         column = audit_entries.c.position
-        reader = Reader(self.log)
+        reader = Reader(self.log, is_one_pass=True)
         while start < end:
             query = select(*COLUMNS).where((column >= start) & (column < end))
             if condition is not None:
                 query = query.where(condition)
             with self.log.db.read() as connection:
-                rows = [entry_of(row) for row in connection.execute(query.order_by(column).limit(PAGE)).all()]
+                rows = entries_of(connection.execute(query.order_by(column).limit(PAGE)))
                 if not rows:
                     return
                 nodes = tiles.Nodes(connection, self.head.checkpoint.size) if proven else None
@@ -183,4 +188,4 @@ class Evidence:
         item = self._single(position)
         shown = {Kind.PATIENT: (1,), Kind.ACTOR: (0,)}.get(kind, ())
         actor, subject = (item.opened[n] if n in shown else None for n in (0, 1))
-        return Item(item.index, item.leaf, item.hash, (actor, subject, None, None), item.proof, is_fence=True)
+        return Item(item.position, item.leaf, item.hash, (actor, subject, None, None), item.proof, is_fence=True)

@@ -56,18 +56,12 @@ class Line:
     @property
     def detail(self) -> str:
         """What is left to say, in stable words: code, version, sizes, changed fields."""
-        parts = [f"code={self.code}"] if self.code else []
-        for name in ("version", "bytes", "count"):
-            number = getattr(self, name)
-            if number is not None:
-                parts.append(f"{name}={number}")
-        for name in ("changed", "person", "ref"):
-            word = getattr(self, name)
-            if word:
-                parts.append(f"{name}={word}")
-        return " ".join(parts)
+        said = (self.code, self.version, self.bytes, self.count, self.changed, self.person, self.ref)
+        return " ".join([f"{name}={value}" for name, value in zip(DETAILS, said, strict=True) if value or value == 0])
 
 
+DETAILS = ("code", "version", "bytes", "count", "changed", "person", "ref")
+"""What ``Line.detail`` and the spreadsheets' last column say, in this order."""
 _NOTHING: Fields = {}
 
 

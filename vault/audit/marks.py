@@ -77,12 +77,14 @@ class Marks:
             return None
         return Checkpoint(self._origin, mark.size, mark.value if mark.generation == self.generation() else b"")
 
-    def compare(self, *, thoroughly: bool) -> None:
-        """Look at both marks; where the log does not extend one, an event says so. Without ``thoroughly`` the token is asked
-        at the first time and once in TOKEN_S only. Raises KeysUnavailable, LogUnavailable, Tampered.
+    def compare(self, extended: Checkpoint | None = None, *, thoroughly: bool) -> None:
+        """Look at both marks; where the log does not extend one, an event says so.
+
+        ``extended``: a head that the log was just found to extend. Without ``thoroughly`` the token is asked at the first time,
+        then once in TOKEN_S. Raises KeysUnavailable, LogUnavailable, Tampered.
         """
         known = self.in_keyring()
-        if known is not None and not self._extends(known[0]):
+        if known is not None and known[0] != extended and not self._extends(known[0]):
             note = Note(count=known[0].size - self._size(), code=OLDER_DATABASE)
             self._log.record(Event(Action.LOG_ROLLBACK_DETECTED, Outcome.SUCCESS, _LOG, note=note))
         if thoroughly or not self._is_compared or self._is_due():

@@ -329,16 +329,27 @@ class Entry:
     computed: bytes
     """The hash of the leaf that the file shows."""
     leaf: dict[str, Any]
-    groups: dict[str, dict[str, Any]]
+    texts: dict[str, str]
+    """The JSON text of each group that is the committed one; it is read when somebody asks, which for most is never."""
     bad_group: bool
-    proof: list[bytes] | None
+    proof: Optional[list[bytes]]
     is_fence: bool
 
+    def group(self, name: str) -> dict[str, Any]:
+        """What a group says; nothing where it is not shown."""
+        text = self.texts.get(name)
+        if text is None:
+            return {}
+        said = _object(text)
+        if not isinstance(said, dict):
+            raise Fault("damaged")
+        return said
+
     def of(self, group: str, name: str) -> Any:
-        return self.groups.get(group, {}).get(name)
+        return self.group(group).get(name)
 
 
-_PREFIX = {group: b"vault-audit/v1\x00" + group.encode() + b"\x00" for group in GROUPS}
+_COMMITS = [(group, "c_" + group, b"vault-audit/v1\x00" + group.encode() + b"\x00") for group in GROUPS]
 
 
 _scan = json.JSONDecoder().raw_decode
@@ -354,23 +365,23 @@ def _object(text: str) -> Any:
 
 def read_entry(line: bytes) -> Entry:
     """One line of ``entries.jsonl``; a group that is not the committed one is marked, not believed."""
+    decode, sha256 = binascii.a2b_base64, hashlib.sha256
     try:
         record = _object(line.decode())
         leaf = _object(record["leaf"])
-        stated = binascii.a2b_base64(record["hash"])
-        groups, bad = {}, False
-        for group in GROUPS:
+        texts, bad = {}, False
+        for group, commits, prefix in _COMMITS:
             if group in record:
                 salt, data = record[group]
-                digest = hashlib.sha256(_PREFIX[group] + binascii.a2b_base64(salt) + data.encode()).digest()
-                if leaf["c_" + group] == binascii.b2a_base64(digest, newline=False).decode():
-                    groups[group] = _object(data)
+                if decode(leaf[commits]) == sha256(prefix + decode(salt) + data.encode()).digest():
+                    texts[group] = data
                 else:
                     bad = True
         proof = record.get("proof")
-        siblings = None if proof is None else [binascii.a2b_base64(each) for each in proof]
-        computed = hashlib.sha256(b"\x00" + record["leaf"].encode()).digest()
-        return Entry(int(record["index"]), stated, computed, leaf, groups, bad, siblings, record.get("fence") == 1)
+        siblings = None if proof is None else [decode(each) for each in proof]
+        computed = sha256(b"\x00" + record["leaf"].encode()).digest()
+        is_fence = record.get("fence") == 1
+        return Entry(int(record["index"]), decode(record["hash"]), computed, leaf, texts, bad, siblings, is_fence)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Fault("damaged") from None
 
@@ -384,11 +395,11 @@ class Counters:
         self.swapped: int | None = None
 
     def add(self, entry: Entry) -> None:
-        actor, subject = entry.groups.get("actor"), entry.groups.get("subject")
+        actor, subject = entry.group("actor"), entry.group("subject")
         if actor:
             who = "" if actor.get("kind") == "anonymous" else actor.get("ref")
             self._one(f"a {actor.get('kind')} {who}", actor, entry)
-        if subject and "patient" in subject:
+        if "patient" in subject:
             self._one(f"p {subject['patient']}", subject, entry)
 
     def _one(self, key: str, group: dict[str, Any], entry: Entry) -> None:
@@ -443,7 +454,7 @@ class Bundle:
         self.kind = str(self.request.get("kind"))
         self.head = open_checkpoint(self._small("checkpoint").decode("utf-8", "replace"), trusted)
         self.count = 0
-        self.times: list[int] = []
+        self.first = self.last = 0
         self.notes: list[str] = []
         self.hole: int | None = None
 
@@ -491,7 +502,7 @@ class Bundle:
     def _time(self, entry: Entry) -> None:
         if not entry.is_fence:
             at = int(entry.leaf["t"])
-            self.times = [min(at, self.times[0]), max(at, self.times[1])] if self.times else [at, at]
+            self.first, self.last = min(at, self.first or at), max(at, self.last)
 
     def verify(self) -> Verdict:
         """Raises Fault."""
@@ -507,8 +518,7 @@ class Bundle:
             raise Fault("cut")
         if self.trailer.get("entries_sha256") != self.digest:
             raise Fault("damaged")
-        first, last = self.times or [0, 0]
-        return Verdict(self.kind, self.count, first, last, self.head.size, self.head.root, self.notes)
+        return Verdict(self.kind, self.count, self.first, self.last, self.head.size, self.head.root, self.notes)
 
     # a whole log: the root follows from the leaves
 
@@ -639,7 +649,7 @@ class Bundle:
         """Whether the group that carries the counter can no longer be read."""
         group = {"patient": "subject", "actor": "actor"}.get(self.kind)
         is_own = entry.index == self.manifest.get("export_index")
-        return group is not None and not is_own and group not in entry.groups
+        return group is not None and not is_own and group not in entry.texts
 
     def _is_within(self, entry: Entry) -> bool:
         at = int(entry.leaf["t"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import CursorResult, Row, Select, select
 
 from vault.audit import canonical
 from vault.audit.append import AuditLog
@@ -20,6 +21,12 @@ from vault.storage.schema import audit_entries
 
 PAGE = 2_000
 """Rows read at once: each page is a read transaction of its own, so that a long export holds no lock."""
+
+MET = 8_192
+"""Patients whose keys one pass keeps."""
+_Read = dict[str, Any]
+Unsealed = tuple[bytes, _Read, _Read | None, _Read | None, _Read | None, _Read | None]
+"""Leaf hash, leaf, actor, subject, client, note; a group that was erased, has expired or is withheld is None."""
 
 _scan = json.JSONDecoder().raw_decode
 """``json.loads`` guesses the encoding of every record anew."""
@@ -56,13 +63,15 @@ class Record:
 class Reader:
     """Pages of entries, opened with the log's keys."""
 
-    def __init__(self, log: AuditLog) -> None:
+    def __init__(self, log: AuditLog, *, is_one_pass: bool = False) -> None:
+        """``is_one_pass``: the patients once met are not looked up again. Never for a reader that outlives an erasure."""
         self._log = log
+        self._met: dict[bytes, tuple[PatientId, PatientKeys]] | None = {} if is_one_pass else None
 
     def rows(self, query: Select[*tuple[object, ...]]) -> list[Entry]:
         """The rows of a query over COLUMNS."""
         with self._log.db.read() as connection:
-            return [entry_of(row) for row in connection.execute(query).all()]
+            return entries_of(connection.execute(query))
 
     def scan(self, start: int, end: int) -> Iterator[list[Entry]]:
         """Rows of positions [start, end), in order, a page at a time."""
@@ -81,14 +90,17 @@ class Reader:
         patients = self.patients(page)
         return [self._record(entry, patients.get(entry.patient_index or b"")) for entry in page]
 
-    def _record(self, entry: Entry, known: tuple[PatientId, PatientKeys] | None) -> Record:
+    def unsealed(self, entry: Entry, patient: PatientKeys | None) -> Unsealed:
+        """One entry opened and read. Raises Tampered."""
         hashed = leaf_hash(entry.leaf)
-        opened = self._log.keys().open_all(
-            sealed_groups(entry), entry.position, hashed, entry.patient_index, known[1] if known else None
-        )
+        opened = self._log.keys().open_all(sealed_groups(entry), entry.position, hashed, entry.patient_index, patient)
         # One call of the JSON reader for the five objects. The leaf is authentic: every group was sealed to its hash.
         parts = b",".join([entry.leaf, *[b"null" if data is None else data[SALT_BYTES:] for data in opened]])
         (skeleton, actor, subject, client, note), _ = _scan((b"[" + parts + b"]").decode())
+        return hashed, skeleton, actor, subject, client, note
+
+    def _record(self, entry: Entry, known: tuple[PatientId, PatientKeys] | None) -> Record:
+        hashed, skeleton, actor, subject, client, note = self.unsealed(entry, known[1] if known else None)
         return Record(
             position=entry.position,
             leaf=entry.leaf,
@@ -126,13 +138,24 @@ class Reader:
         return opened
 
     def patients(self, page: Iterable[Entry]) -> dict[bytes, tuple[PatientId, PatientKeys]]:
-        """The patients of a page's entries, by index value."""
-        return self._log.references.by_blind(entry.patient_index for entry in page if entry.patient_index)
+        """The patients of a page's entries, by index value; of a reader for one pass, those met before too."""
+        wanted = {entry.patient_index for entry in page if entry.patient_index}
+        if self._met is None:
+            return self._log.references.by_blind(wanted)
+        if len(self._met) > MET:
+            self._met.clear()
+        self._met.update(self._log.references.by_blind(wanted - self._met.keys()))
+        return self._met
 
 
-def sealed_groups(entry: Entry) -> tuple[bytes | None, ...]:
+def sealed_groups(entry: Entry) -> Opened:
     """The four sealed groups of a row, in the order of ``Group``."""
     return entry.actor_sealed, entry.subject_sealed, entry.client_sealed, entry.note_sealed
+
+
+def entries_of(result: CursorResult[*tuple[object, ...]]) -> list[Entry]:
+    """The rows of a statement over COLUMNS, straight from the driver: a row of SQLAlchemy's own costs half as much again."""
+    return [Entry._make(row) for row in result.cursor.fetchall()]
 
 
 def entry_of(row: Row[*tuple[object, ...]]) -> Entry:

@@ -5,6 +5,8 @@ It must not know events.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from sqlalchemy import Connection, insert, select
 
 from vault.audit.tree import HASH_BYTES, TILE_HEIGHT, TILE_WIDTH, Frontier, Tile, fold, leaf_hash, node_hash
@@ -13,6 +15,10 @@ from vault.storage.schema import audit_entries, audit_tiles
 
 TILES_KEPT = 64
 """Tiles that one pass over many proofs keeps, 16 KiB each with their inner nodes: a page of neighbours shares a few."""
+
+
+FOLDED_KEPT = 512
+"""Full tiles whose root is remembered, 4 MiB: every checkpoint looks at up to 255 of a level again."""
 
 
 def size_of(connection: Connection) -> int:
@@ -48,10 +54,16 @@ def _leaves(connection: Connection, start: int, end: int) -> list[bytes]:
     return [leaf_hash(row.leaf) for row in connection.execute(query)]
 
 
+@lru_cache(maxsize=FOLDED_KEPT)
+def _folded(hashes: bytes) -> bytes:
+    """The root of a full tile, by its very bytes: an altered tile is another one."""
+    return fold(split(hashes))
+
+
 def _roots(connection: Connection, level: int, start: int, end: int) -> list[bytes]:
     columns = audit_tiles.c
     query = select(columns.hashes).where((columns.level == level) & (columns.position >= start) & (columns.position < end))
-    return [fold(split(row.hashes)) for row in connection.execute(query.order_by(columns.position))]
+    return [_folded(row.hashes) for row in connection.execute(query.order_by(columns.position))]
 
 
 def extends(connection: Connection, size: int, earlier: int, root: bytes) -> bool:

@@ -9,25 +9,22 @@ from __future__ import annotations
 import json
 from binascii import b2a_base64
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from json.encoder import encode_basestring
-from typing import Final
+from typing import Final, NamedTuple
 
 from vault.audit.formats.ahead import ahead
 from vault.audit.formats.zips import CHUNK, Sink, archive, member
-from vault.audit.groups import SALT_BYTES, Group, Opened
+from vault.audit.groups import SALT_BYTES, Opened
 
 FORMAT: Final = "coffre-evidence/1"
 FENCE: Final = "fence"
-_NAMES: Final = tuple(group.value for group in Group)
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One entry as evidence: its leaf verbatim, the groups that are disclosed (salt ‖ JSON), its proof where one is needed."""
 
-    index: int
+    position: int
     leaf: bytes
     hash: bytes
     opened: Opened
@@ -73,7 +70,7 @@ def write(
 
 def _formatted(pages: Iterator[list[Item]]) -> Iterator[tuple[list[int], bytes]]:
     for page in pages:
-        yield [item.index for item in page], b"".join([line(item) for item in page])
+        yield [item.position for item in page], "".join([line(item) for item in page]).encode()
 
 
 def _json(record: Mapping[str, object]) -> bytes:
@@ -85,14 +82,22 @@ def encoded(data: bytes) -> str:
     return b2a_base64(data, newline=False).decode()
 
 
-def line(item: Item) -> bytes:
+def line(item: Item) -> str:
     """One line of ``entries.jsonl``. Leaf and groups are JSON text inside JSON, so that the hashed bytes are there verbatim."""
-    parts = [f'{{"index":{item.index},"hash":"{encoded(item.hash)}","leaf":{encode_basestring(item.leaf.decode())}']
-    for name, data in zip(_NAMES, item.opened, strict=True):
-        if data is not None:
-            parts.append(f'"{name}":["{encoded(data[:SALT_BYTES])}",{encode_basestring(data[SALT_BYTES:].decode())}]')
-    if item.proof is not None:
-        parts.append('"proof":["' + '","'.join(encoded(each) for each in item.proof) + '"]' if item.proof else '"proof":[]')
-    if item.is_fence:
-        parts.append(f'"{FENCE}":1')
-    return (",".join(parts) + "}\n").encode()
+    position, leaf, hashed, (actor, subject, client, note), proof, is_fence = item
+    shown = f'{{"index":{position},"hash":"{encoded(hashed)}","leaf":{encode_basestring(leaf.decode())}'
+    if actor is not None:
+        shown += f',"actor":{_group(actor)}'
+    if subject is not None:
+        shown += f',"subject":{_group(subject)}'
+    if client is not None:
+        shown += f',"client":{_group(client)}'
+    if note is not None:
+        shown += f',"note":{_group(note)}'
+    if proof is not None:
+        shown += ',"proof":["' + '","'.join([encoded(each) for each in proof]) + '"]' if proof else ',"proof":[]'
+    return shown + (f',"{FENCE}":1}}\n' if is_fence else "}\n")
+
+
+def _group(opened: bytes) -> str:
+    return f'["{encoded(opened[:SALT_BYTES])}",{encode_basestring(opened[SALT_BYTES:].decode())}]'

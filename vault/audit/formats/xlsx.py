@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 from xml.sax.saxutils import escape
 
-from vault.audit.formats.csv import COLUMNS, Look, cells
+from vault.audit.formats.csv import COLUMNS
 from vault.audit.formats.zips import CHUNK, Sink, archive, member
-from vault.audit.lines import Line
 
 ROWS: Final = 1_000_000
 """Rows of a sheet; the format ends at 1,048,576, so the next ones go to a second sheet."""
@@ -28,13 +27,13 @@ class _File(Protocol):
     def write(self, data: bytes, /) -> int: ...
 
 
-def write(pages: Iterable[list[Line]], look: Look, made_at: int) -> Iterator[bytes]:
-    """The workbook in chunks; its last row says that it is complete."""
+def write(pages: Iterable[list[tuple[str, ...]]], made_at: int) -> Iterator[bytes]:
+    """The workbook in chunks, from cells in the order of the CSV's columns; its last row says that it is complete."""
     sink = Sink()
     remaining = iter(pages)
     sheets = 0
-    held: list[Line] = []
-    count, last = 0, -1
+    held: list[tuple[str, ...]] = []
+    count, last = 0, "-1"
     with archive(sink) as book:
         is_over = False
         while not is_over:
@@ -49,9 +48,9 @@ def write(pages: Iterable[list[Line]], look: Look, made_at: int) -> Iterator[byt
                         _row(sheet, ("#", "complete", f"count={count}", f"last={last}"))
                         break
                     taken, held = held[: ROWS - rows], held[ROWS - rows :]
-                    for line in taken:
-                        _row(sheet, cells(line, look))
-                    rows, count, last = rows + len(taken), count + len(taken), taken[-1].position
+                    for values in taken:
+                        _row(sheet, values)
+                    rows, count, last = rows + len(taken), count + len(taken), taken[-1][0]
                     if sink.held >= CHUNK:
                         yield sink.take()
                     if rows == ROWS:
