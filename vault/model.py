@@ -126,6 +126,8 @@ class Patient:
     care_team: tuple[PersonId, ...] = ()
     absorbed: tuple[Identity, ...] = field(default=(), repr=False)
     """What the files are called that were merged into this one; from a search, only those by which it was found."""
+    doubles: tuple[PatientId, ...] = ()
+    """Of a patient who was just created: the files that may be of the same person."""
 
 
 class Scan(StrEnum):

@@ -114,7 +114,7 @@ class Practice:
     db: Database
     count: int
     mb: float
-    """Both databases."""
+    """Both databases with their write-ahead logs."""
 
 
 @contextmanager
@@ -135,7 +135,8 @@ def practice(keys: KeyService, count: int, directory: Path) -> Iterator[Practice
     patients = Patients(
         db=db, scopes=scopes, keys=keys, log=log, tenant=TENANT, relations=Relations(db), clock=now, tickets=Tickets(now)
     )
-    yield Practice(patients, who, db, count, sum(path.stat().st_size for path in files) / 1e6)
+    size = sum(path.stat().st_size for path in directory.glob(f"{count}*.db*"))
+    yield Practice(patients, who, db, count, size / 1e6)
     scopes.close()
     db.close()
     keyring_db.close()

@@ -53,7 +53,7 @@ def seen(browser: Browser, path: str) -> str:
 
 def made(house: Practice, name: str, **changes: object) -> str:
     """A patient of Dr Claire's by the API."""
-    answer = house.program("claire").ask("POST", "/patients", json={**WHOLE, "birth_name": name, "anyway": True, **changes})
+    answer = house.program("claire").ask("POST", "/patients", json={**WHOLE, "birth_name": name, **changes})
     assert answer.status_code == 201, answer.get_json()
     return str(answer.get_json()["id"])
 
@@ -144,11 +144,13 @@ def test_a_double_is_named_before_it_is_made(house: Practice) -> None:
     known = made(house, "Jumelle")
     program = house.program("sophie")
     wanted = {**WHOLE, "birth_name": "Jumele", "ins": None, "ins_oid": None}
-    answer = program.ask("POST", "/patients", json=wanted)
+    answer = program.ask("POST", "/patients", json={**wanted, "refuse_duplicates": True})
     assert (answer.status_code, answer.get_json()["reason"]) == (409, "possible_duplicate")
     assert known in answer.get_json()["candidates"].split()
     assert "existe" in answer.get_json()["detail"] or "here" in answer.get_json()["detail"]
-    double = program.ask("POST", "/patients", json={**wanted, "anyway": True}).get_json()["id"]
+    created = program.ask("POST", "/patients", json=wanted)
+    assert (created.status_code, known in created.get_json()["possible_duplicates"]) == (201, True)
+    double = created.get_json()["id"]
     pairs = [{who["id"] for who in pair} for pair in program.ask("GET", "/doubles").get_json()["pairs"]]
     assert {known, double} in pairs
     sophie = house.browser("sophie")

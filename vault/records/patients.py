@@ -93,7 +93,7 @@ class Patients:
                 tx.record(event)
 
             self._log.transact(work)
-        return Patient(patient, identity, stored.created_at, team)
+        return Patient(patient, identity, stored.created_at, team, doubles=doubles)
 
     def get(self, actor: Actor, patient: PatientId) -> Patient:
         """One patient's identity; that of the file that was kept, where this one was merged into it.

@@ -31,7 +31,7 @@ NEW_PATIENT = Shape(
         "birth_place_label": text(100).optional(),
         "is_lunar": flag().optional(default=False),
         "status": choice(IdentityStatus).optional(IdentityStatus.PROVISIONAL),
-        "anyway": flag().optional(default=False),
+        "refuse_duplicates": flag().optional(default=False),
     },
 )
 CORRECTION = Shape(
@@ -57,17 +57,18 @@ GONE = ("not_found", "forbidden", "keys_unavailable", "storage_unavailable", "lo
 @patients.post("/patients")
 @audited(Action.PATIENT_CREATE)
 @operation(
-    "Create a patient; 409 names the candidates where somebody alike is here already, unless `anyway`",
-    {201: Reply("The patient", "Patient")},
+    "Create a patient; says who may be the same person, or with `refuse_duplicates` answers 409 then",
+    {201: Reply("The patient", "CreatedPatient")},
     body=NEW_PATIENT,
     errors=("invalid", "conflict", *GONE),
 )
 def create() -> tuple[dict[str, Any], int, dict[str, str]]:
     """Create a patient."""
     given = read_json(NEW_PATIENT)
-    anyway = given.pop("anyway")
-    patient = vault().patients.create(actor(), Identity(**given), anyway=anyway)
-    return patient_json(patient, actor()), 201, {"Location": f"/api/v1/patients/{patient.id}"}
+    refuses = given.pop("refuse_duplicates")
+    patient = vault().patients.create(actor(), Identity(**given), anyway=not refuses)
+    shown = {**patient_json(patient, actor()), "possible_duplicates": list(patient.doubles)}
+    return shown, 201, {"Location": f"/api/v1/patients/{patient.id}"}
 
 
 @patients.get("/patients/<patient>")

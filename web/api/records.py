@@ -199,6 +199,28 @@ _PERSON = {
     "display_name": _TEXT,
     "role": {"type": "string", "enum": [str(role) for role in Role]},
 }
+_PATIENT: dict[str, Any] = {  # the members of an answer, in its order
+    "id": _ID,
+    "birth_name": _TEXT,
+    "given_names": {"type": "array", "items": _TEXT},
+    "birth_date": {
+        "type": "string",
+        "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+        "description": "An unknown month or day is 00.",
+    },
+    "sex": {"type": "string", "enum": [str(sex) for sex in Sex]},
+    "used_name": _TEXT_OR_NONE,
+    "ins": _TEXT_OR_NONE,
+    "ins_oid": _TEXT_OR_NONE,
+    "ins_key_fits": {"type": ["boolean", "null"], "description": "Null where the key is not known."},
+    "birth_place": _TEXT_OR_NONE,
+    "birth_place_label": _TEXT_OR_NONE,
+    "is_lunar": {"type": "boolean"},
+    "is_uncertain": {"type": "boolean"},
+    "status": {"type": "string", "enum": [str(status) for status in IdentityStatus]},
+    "merged": {"type": "array", "items": _TEXT, "description": "What the files are called that were merged into this one."},
+    "created_at": _TIME,
+}
 SCHEMAS: dict[str, dict[str, Any]] = {
     "Problem": {
         "type": "object",
@@ -220,27 +242,10 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         rights={"type": "array", "items": _TEXT},
         session_ends_at=_TIME,
     ),
-    "Patient": _object(
-        id=_ID,
-        birth_name=_TEXT,
-        given_names={"type": "array", "items": _TEXT},
-        birth_date={
-            "type": "string",
-            "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
-            "description": "An unknown month or day is 00.",
-        },
-        sex={"type": "string", "enum": [str(sex) for sex in Sex]},
-        used_name=_TEXT_OR_NONE,
-        ins=_TEXT_OR_NONE,
-        ins_oid=_TEXT_OR_NONE,
-        ins_key_fits={"type": ["boolean", "null"], "description": "Null where the key is not known."},
-        birth_place=_TEXT_OR_NONE,
-        birth_place_label=_TEXT_OR_NONE,
-        is_lunar={"type": "boolean"},
-        is_uncertain={"type": "boolean"},
-        status={"type": "string", "enum": [str(status) for status in IdentityStatus]},
-        merged={"type": "array", "items": _TEXT, "description": "What the files are called that were merged into this one."},
-        created_at=_TIME,
+    "Patient": _object(**_PATIENT),
+    "CreatedPatient": _object(
+        **_PATIENT,
+        possible_duplicates={"type": "array", "items": _ID, "description": "Files that may be of the same person."},
     ),
     "Merge": _object(
         id=_ID,

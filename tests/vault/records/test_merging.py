@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
 from tests.conftest import Clock
 from tests.vault.records.desk import TENANT, Desk, actor_of, identity, open_desk, scan
 from tests.vault.records.house import CLAIRE, House, open_house
-from vault.errors import AlreadyPresent, Conflict, Forbidden, Invalid, NotFound, StepUpRequired
+from vault.errors import AlreadyPresent, Conflict, Forbidden, Invalid, NotFound, StepUpRequired, VaultError
 from vault.model import Actor, DocumentId, Identity, IdentityStatus, Micros, Patient, PatientId, PersonId, Role, Sex
 from vault.people.relations import Mode, Relations
 from vault.records.identities import Identities
@@ -374,6 +375,18 @@ def test_of_two_who_merge_at_once_one_wins(house: House) -> None:
     (standing,) = room.of(actor, one)
     ends = together(*[lambda: room.undo(actor, standing.id, reason="Erreur")] * 2)
     assert ends == ["done", "undone"]
+
+
+@pytest.mark.parametrize("table", ["merges", "audit_entries"])
+def test_a_merge_that_fails_half_way_leaves_nothing(desk: Desk, double: PatientId, table: str) -> None:
+    before, told = rows(desk), len(desk.log())
+    desk.execute(f"CREATE TRIGGER stopped BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'stopped'); END")
+    with pytest.raises((VaultError, DBAPIError)):
+        merge(desk, double)
+    desk.execute("DROP TRIGGER stopped")
+    assert rows(desk) == before
+    assert "patient.merge" not in {record.action.value for record in desk.log()[told:] if record.outcome.value == "success"}
+    merge(desk, double)
 
 
 # --- suspected doubles ----------------------------------------------------------------------------------------------------
