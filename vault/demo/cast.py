@@ -45,6 +45,7 @@ class Paper:
     """A code of vault/records/types.py."""
     days_ago: int
     file_name: str
+    is_urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ _PARTS = (
     Part(
         _identity("Rousseau", "André", "1941-01-19", Sex.MALE),
         (
-            Paper("scanned_file", HOSPITAL, 5, "Compte rendu hospitalisation.pdf"),
+            Paper("scanned_file", HOSPITAL, 5, "Compte rendu hospitalisation.pdf", is_urgent=True),
             Paper("prescription", PRESCRIPTION, 6, "Ordonnance de sortie.pdf"),
         ),
     ),
