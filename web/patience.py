@@ -21,7 +21,7 @@ LEAST_RATE = 500
 LINGER_S = 5.0
 """How long a refused sender may go on before we stop listening."""
 SLICE = 64 * 1024
-"""What is handed to the system at once when sending, so that a slow but steady reader shows progress."""
+"""What is read at once from a refused sender, to be thrown away."""
 
 
 class Patience:
@@ -31,42 +31,45 @@ class Patience:
         self._socket = connection
         self._waited_s = 0.0
         self._moved = 0
+        self._armed_s: float | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
 
     def begin(self) -> None:
         """A new request: what came before is forgiven."""
-        self._waited_s, self._moved = 0.0, 0
+        self._waited_s, self._moved, self._armed_s = 0.0, 0, None
 
     def recv(self, size: int) -> bytes:
         """At most ``size`` bytes; nothing at the end."""
-        began = self._wait()
-        try:
-            data = self._socket.recv(size)
-        except TimeoutError:
-            raise _gone() from None
-        self._progress(began, len(data))
-        return data
+        while True:
+            began = self._wait()
+            try:
+                data = self._socket.recv(size)
+            except TimeoutError:
+                self._progress(began, 0)
+                continue
+            self._progress(began, len(data))
+            return data
 
     def sendall(self, data: bytes) -> None:
-        """All of ``data``."""
+        """All of ``data``; what the system takes at once counts at once, so that a slow but steady reader shows progress."""
         view = memoryview(data)
-        for start in range(0, len(view), SLICE):
-            began = self._wait()
-            piece = view[start : start + SLICE]
-            try:
-                self._socket.sendall(piece)
-            except TimeoutError:
-                raise _gone() from None
-            self._progress(began, len(piece))
+        while view:
+            began, sent = self._wait(), 0
+            with suppress(TimeoutError):
+                sent = self._socket.send(view)
+            self._progress(began, sent)
+            view = view[sent:]
 
     def _wait(self) -> float:
-        """Arm the socket with what is left of the patience."""
+        """Judge the patience, and arm the socket with it: one system call, so only where what it was armed with is too long."""
         left = GRACE_S + self._moved / LEAST_RATE - self._waited_s
         if left <= 0:
             raise _gone()
-        self._socket.settimeout(left)
+        if self._armed_s is None or left < self._armed_s:
+            self._armed_s = left
+            self._socket.settimeout(left)
         return time.monotonic()
 
     def _progress(self, began: float, moved: int) -> None:
