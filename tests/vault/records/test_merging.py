@@ -12,10 +12,10 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.conftest import Clock
-from tests.vault.records.desk import TENANT, Desk, actor_of, identity, open_desk, scan
+from tests.vault.records.desk import TENANT, Desk, identity, open_desk, scan
 from tests.vault.records.house import CLAIRE, House, open_house
 from vault.errors import AlreadyPresent, Conflict, Forbidden, Invalid, NotFound, StepUpRequired, VaultError
-from vault.model import Actor, DocumentId, Identity, IdentityStatus, Micros, Patient, PatientId, PersonId, Role, Sex
+from vault.model import Actor, DocumentId, Identity, IdentityStatus, Micros, PatientId, PersonId, Role, Sex
 from vault.people.relations import Mode, Relations
 from vault.records.identities import Identities
 from vault.records.merging import Merging, obstacle
@@ -387,41 +387,3 @@ def test_a_merge_that_fails_half_way_leaves_nothing(desk: Desk, double: PatientI
     assert rows(desk) == before
     assert "patient.merge" not in {record.action.value for record in desk.log()[told:] if record.outcome.value == "success"}
     merge(desk, double)
-
-
-# --- suspected doubles ----------------------------------------------------------------------------------------------------
-
-
-def test_who_is_created_all_the_same_is_noted_and_judged_once(desk: Desk) -> None:
-    room = merging(desk)
-    owner = actor_of(desk.house, "titulaire", Role.OWNER, desk.clock)
-    made = desk.patients.create(desk.reception, identity("MARTAIN"), anyway=True).id
-    for who in (desk.reception, owner):
-        (pair,) = room.suspected(who)
-        assert {patient.id for patient in pair} == {desk.patient, made}
-        assert room.count(who) == 1
-    assert room.doubles_of(desk.reception, made) == (desk.patient,)
-    assert room.doubles_of(desk.auditor, made) == ()
-    for outsider in (desk.auditor,):
-        with pytest.raises(Forbidden):
-            room.suspected(outsider)
-        with pytest.raises(Forbidden):
-            room.dismiss(outsider, made, desk.patient)
-    room.dismiss(desk.reception, made, desk.patient)
-    assert room.suspected(owner) == ()
-    with pytest.raises(Conflict):
-        room.dismiss(owner, made, desk.patient)
-    with pytest.raises(NotFound):
-        room.dismiss(owner, made, PatientId("f" * 32))
-    desk.patients.update(desk.reception, made, identity("MARTIM"))
-    assert room.suspected(owner) == (), "a pair that was judged stays judged"
-
-
-def test_a_correction_that_makes_two_alike_is_noted(desk: Desk) -> None:
-    made: Patient = desk.patients.create(desk.clinician, identity("DELACROIX"))
-    assert merging(desk).suspected(desk.reception) == ()
-    desk.patients.update(desk.reception, made.id, identity("MARTIN"))
-    (pair,) = merging(desk).suspected(desk.reception)
-    assert made.id in {patient.id for patient in pair}
-    merge(desk, made.id)
-    assert merging(desk).suspected(desk.reception) == (), "one file now"
