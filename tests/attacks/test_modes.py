@@ -13,6 +13,7 @@ from tests.attacks.instance import COFFRE, Instance
 from tests.journeys.papers import scan
 from tests.parts import MissingPart, free_port, softhsm_module
 from vault.demo import stage
+from vault.upkeep.ceremony import SENTENCE
 
 pytestmark = [pytest.mark.hsm, pytest.mark.xdist_group("attacks"), pytest.mark.timeout(170)]
 
@@ -91,9 +92,10 @@ def test_a_vault_and_all_it_leaves(room: Path) -> None:
 
 def test_a_founding_by_hand_and_a_key_process(room: Path) -> None:
     """``new-token.sh``, ``coffre keys renew``, ``coffre keys serve``, ``coffre init``; the socket alone is for a group too."""
-    token, keys = room / "token", room / "keys"
+    token, other, keys = room / "token", room / "other-token", room / "keys"
     keys.mkdir(mode=0o700)
-    run("sh", stage.SOFTHSM / "new-token.sh", token, "modes", environment={**os.environ})
+    for each in (token, other):
+        run("sh", stage.SOFTHSM / "new-token.sh", each, "modes", environment={**os.environ})
     configuration = keys / "keys.toml"
     configuration.touch(mode=0o600)
     configuration.write_text(
@@ -110,12 +112,12 @@ def test_a_founding_by_hand_and_a_key_process(room: Path) -> None:
     try:
         while not (keys / "keys.sock").exists():
             assert serving.poll() is None
-        init = ("init", "--module", softhsm_module(), "--token-label", "modes", "--pin-file", token / "pin")
-        rest = ("--softhsm-conf", token / "softhsm2.conf", "--without-recovery")
+        init = ("init", "--module", softhsm_module(), "--token-label", "modes", "--pin-file", other / "pin")
+        rest = ("--softhsm-conf", other / "softhsm2.conf", "--without-recovery", SENTENCE)
         run(*COFFRE, "--config", room / "vault" / "coffre.toml", *init, *rest, environment=clean)
         found = too_wide(room)
     finally:
         serving.terminate()
         serving.communicate(timeout=30)
     assert [line for line in found if not (line.startswith("0660 ") and line.endswith("/keys.sock"))] == []
-    assert too_wide(token, room / "vault") == []
+    assert too_wide(token, other, room / "vault") == []
