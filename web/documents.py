@@ -9,6 +9,7 @@ from vault.audit.events import Action
 from vault.errors import AlreadyPresent, EmptyDocument, NotFound, NotRenderable
 from vault.model import Document, DocumentId, PatientId
 from vault.records.types import UNQUALIFIED
+from vault.rendering.messages import PageForm
 from web.delivery import deliver, deliver_as_pdf
 from web.forms import date_typed
 from web.pages import today
@@ -98,14 +99,16 @@ def page(document: str, number: int) -> Response:
     return picture(document, number)
 
 
-def picture(document: str, number: int) -> Response:
+def picture(document: str, number: int, form: PageForm = PageForm.JPEG) -> Response:
     """Page ``number`` (from 1), drawn at the smallest known width that covers ``?width=``."""
     if number < 1:
         raise NotFound
     asked = request.args.get("width", WIDTHS[1], type=int)
     width = next((known for known in WIDTHS if known >= asked), WIDTHS[-1])
     turns = request.args.get("turns", 0, type=int) % 4
-    drawn = vault().documents.page(actor(), DocumentId(document), number, width, quarter_turns=turns, version=asked_version())
+    drawn = vault().documents.page(
+        actor(), DocumentId(document), number, width, quarter_turns=turns, version=asked_version(), form=form
+    )
     response = Response(drawn.content, mimetype=drawn.media_type)
     response.headers["Content-Disposition"] = "inline"
     return response

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from werkzeug.http import parse_options_header
 
-from tests.web.conftest import Practice, Program
+from tests.web.conftest import Practice, Program, pdf_of
 from web.delivery import asked_range, disposition, safe_name
 from web.failures import RangeNotSatisfiable
 
@@ -194,3 +196,23 @@ def test_a_range_never_leaves_the_document(size: int, header: str) -> None:
     if found:
         start, end = found
         assert 0 <= start < end <= size
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        (None, "image/webp"),
+        ("*/*", "image/webp"),
+        ("image/avif,image/webp,image/*,*/*;q=0.8", "image/webp"),
+        ("image/png", "image/png"),
+        ("image/jpeg", "image/jpeg"),
+        ("text/html", "image/webp"),
+    ],
+)
+def test_a_program_is_given_a_page_in_a_form_that_it_takes(practice: Practice, accept: str | None, media_type: str) -> None:
+    program = practice.program("claire")
+    document = program.upload(practice.patient("claire", "Formes").id, pdf_of("formes", str(accept))).get_json()["id"]
+    page = program.ask("GET", f"/documents/{document}/pages/1?width=300", headers={"Accept": accept} if accept else {})
+    assert (page.status_code, page.mimetype) == (200, media_type)
+    assert "Accept" in page.headers["Vary"]
+    assert Image.open(io.BytesIO(page.data)).get_format_mimetype() == media_type

@@ -38,6 +38,7 @@ from vault.records.scanning import Scanner
 from vault.records.tickets import Tickets
 from vault.records.turns import Turns
 from vault.records.types import document_type
+from vault.rendering.messages import PageForm
 from vault.rendering.recognise import MediaType
 from vault.rendering.renderer import RenderedPage, Renderer
 from vault.sealing.scopes import ScopeKeys
@@ -249,6 +250,7 @@ class Documents:
         *,
         quarter_turns: int = 0,
         version: int | None = None,
+        form: PageForm = PageForm.JPEG,
     ) -> RenderedPage:
         """One page as pixels, ``number`` from 1, ``width`` in pixels; belongs to the same opening as the document's view.
 
@@ -257,11 +259,13 @@ class Documents:
         """
         with self.open(actor, document, Action.DOCUMENT_VIEW, version=version) as opened:
             mark = watermark(actor, self._rooms.clock())
-            what = (opened.grant, document, opened.document.version, number, width, quarter_turns % 4, mark)
+            what = (opened.grant, document, opened.document.version, number, width, quarter_turns % 4, form, mark)
             page = self.drawn.find(actor, *what)
             if page is None:
                 kind = MediaType(opened.media_type)
-                page = self._renderer.page(opened.read(), kind, number, width, watermark=mark, quarter_turns=quarter_turns)
+                page = self._renderer.page(
+                    opened.read(), kind, number, width, watermark=mark, quarter_turns=quarter_turns, form=form
+                )
                 self.drawn.keep(actor, page, *what)
             return page
 

@@ -62,7 +62,7 @@ def _answer(request: Request, content: mmap.mmap) -> bytes:
             if request.watermark:
                 drawing.watermark(page, request.watermark)
             facts |= {"width": page.width, "height": page.height}
-            return pack_answer(facts, drawing.encoded(page))
+            return pack_answer(facts, drawing.encoded(page, request.form))
 
 
 def _work(request: Request, document: int, answer: int) -> None:

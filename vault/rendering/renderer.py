@@ -20,7 +20,7 @@ from pathlib import Path
 
 from vault.errors import Busy, NotFound, NotRenderable, StorageUnavailable
 from vault.rendering import messages
-from vault.rendering.messages import Answer, MalformedAnswer, Reason, Request, Verdict, Work
+from vault.rendering.messages import MAGIC, Answer, MalformedAnswer, PageForm, Reason, Request, Verdict, Work
 from vault.rendering.recognise import MediaType
 
 Source = bytes | bytearray | memoryview | Iterable[bytes | bytearray | memoryview]
@@ -32,7 +32,6 @@ WIDTHS = (48, 2400)
 ANSWER_SECONDS = 20.0
 """Longer than the sandbox's own limit: it normally ends a child first and says why."""
 START_SECONDS = 20.0
-_PAGE_FORMAT = "image/jpeg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +39,13 @@ class RenderedPage:
     """One page as pixels."""
 
     content: bytes = field(repr=False)
-    """JPEG."""
+    """A picture file."""
     width: int
     """Pixels."""
     height: int
     pages: int
     """How many the document has."""
-    media_type: str = _PAGE_FORMAT
+    media_type: str = PageForm.JPEG.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,20 +123,29 @@ class Renderer:
         return Facts(_pages(answer), float(size[0]), float(size[1]))
 
     def page(
-        self, source: Source, media_type: MediaType, page: int, width: int, *, watermark: str = "", quarter_turns: int = 0
+        self,
+        source: Source,
+        media_type: MediaType,
+        page: int,
+        width: int,
+        *,
+        watermark: str = "",
+        quarter_turns: int = 0,
+        form: PageForm = PageForm.JPEG,
     ) -> RenderedPage:
         """Page ``page`` (from 1), ``width`` pixels wide within WIDTHS, ``watermark`` drawn faintly on the pixels.
 
         Raises NotFound for a page that isn't there, NotRenderable(reason), Busy.
         """
         width = min(max(width, WIDTHS[0]), WIDTHS[1])
-        request = Request(Work.PAGE, media_type, page, width, watermark[:80], quarter_turns % 4)
+        request = Request(Work.PAGE, media_type, page, width, watermark[:80], quarter_turns % 4, form)
         answer = self._ask(source, request)
         wide, high = answer.facts.get("width"), answer.facts.get("height")
-        is_picture = answer.payload[:3] == b"\xff\xd8\xff"
+        begins, eighth = MAGIC[form]
+        is_picture = answer.payload.startswith(begins) and answer.payload[8:].startswith(eighth)
         if not (isinstance(wide, int) and isinstance(high, int) and is_picture):
             raise _refusal(Reason.BROKEN)
-        return RenderedPage(answer.payload, wide, high, _pages(answer))
+        return RenderedPage(answer.payload, wide, high, _pages(answer), form.value)
 
     def text(self, source: Source, media_type: MediaType, page: int) -> str:
         """The text layer of a page; empty where there is none. Raises NotFound, NotRenderable(reason), Busy."""

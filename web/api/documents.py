@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, request
 from werkzeug import Response
 
 from vault.audit.events import Action
 from vault.model import DocumentId, PatientId
+from vault.rendering.messages import PageForm
 from web.api.bodies import RAW, REFUSALS, arrival
 from web.api.operations import Reply, operation
 from web.api.records import document_json, documents_json
@@ -27,6 +28,8 @@ FILING = Shape(
 LISTING = Shape("Listing", {"patient": identifier(), "before": identifier().optional(), "limit": whole(1, 200).optional(200)})
 VERSION = Shape("Version", {"version": whole(1, 999_999_999).optional()})
 WIDTH = Shape("Width", {"width": whole(1, 4000).optional(), **VERSION.fields})
+FORMS = [PageForm.WEBP.value, PageForm.PNG.value, PageForm.JPEG.value]
+"""What a program may be given as a page; the first one where it takes anything."""
 CLOSED = ("not_found", "forbidden", "keys_unavailable", "storage_unavailable", "log_unavailable", "tampered")
 
 
@@ -110,11 +113,14 @@ def pdf_copy(document: str) -> Response:
 @audited(Action.DOCUMENT_VIEW)
 @operation(
     "One page as a picture",
-    {200: Reply("The page", media=("image/jpeg",))},
+    {200: Reply("The page", media=tuple(FORMS), headers=("Vary",))},
     query=WIDTH,
     errors=("not_renderable", "busy", "invalid", *CLOSED),
 )
 def page(document: str, number: int) -> Response:
-    """One page, drawn on the server, with the reader's watermark."""
+    """One page, drawn on the server, with the reader's watermark; WebP unless PNG or JPEG is accepted instead."""
     read_query(WIDTH)
-    return picture(document, number)
+    form = request.accept_mimetypes.best_match(FORMS, FORMS[0])
+    response = picture(document, number, PageForm(form))
+    response.vary.add("Accept")
+    return response

@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.vault.rendering import papers
 from vault.errors import Busy, NotFound, NotRenderable, StorageUnavailable, VaultError
+from vault.rendering.messages import PageForm
 from vault.rendering.recognise import HEAD_BYTES, TAIL_BYTES, MediaType, recognise
 from vault.rendering.renderer import RenderedPage, Renderer
 
@@ -72,6 +73,15 @@ def test_a_pdf_page_is_drawn_at_the_width_asked_for(renderer: Renderer) -> None:
     assert pixels(page).size == (page.width, page.height)
     assert abs(page.height / page.width - 842 / 595) < 0.01
     assert darkness(pixels(page)) < 60
+
+
+@pytest.mark.parametrize("form", list(PageForm))
+def test_a_page_leaves_in_the_form_asked_for(renderer: Renderer, form: PageForm) -> None:
+    for content, media_type in ((papers.pdf(), MediaType.PDF), (papers.picture("PNG"), MediaType.PNG)):
+        page = renderer.page(content, media_type, 1, 300, form=form, watermark="Dr Martin", quarter_turns=1)
+        shown = Image.open(io.BytesIO(page.content))
+        assert (shown.get_format_mimetype(), page.media_type) == (form.value, form.value)
+        assert shown.size == (page.width, page.height)
 
 
 def test_a_document_may_come_in_pieces(renderer: Renderer) -> None:
