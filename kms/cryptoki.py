@@ -1,12 +1,14 @@
 """Owns every call into a PKCS#11 module, through python-pkcs11: one call in, an answer or CryptokiError out.
 
 It must not know sessions' lives, keys' meanings, retries or threads. What python-pkcs11 has no door for goes straight to the
-module's function table (kms/structures.py): initialising for threads, logging in on an open session, GCM with any IV.
+module's function table (kms/structures.py): initialising for threads, logging in on an open session; and so do the calls
+of every minute (encrypt, decrypt, sign), for GCM with any IV, into memory that we can wipe.
 """
 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,16 +21,12 @@ from pkcs11 import KeyType, ObjectClass, PKCS11Error, _pkcs11
 
 from kms import constants as ck
 from kms.keys import Secret
-from kms.structures import FunctionTable, GcmParameter, Template, keep_for_ever, wipe_bytes
+from kms.structures import LARGEST_CALL, OVERHEAD, Frame, FunctionTable, GcmParameter, Template, keep_for_ever
 
 OpenSession = Any
 """python-pkcs11's session, for one thread at a time."""
 KeyObject = Any
 """A key as one session sees it: python-pkcs11 makes its classes at run time."""
-
-DECRYPT_ROOM = 208
-"""The library's output buffer for C_Decrypt, in bytes: of a size that nothing else asks for (see ``Cryptoki.decrypt``)."""
-
 
 NOTHING = pkcs11.MechanismFlag(0)
 """No capability by the library's choice; ours are written in the templates."""
@@ -135,6 +133,7 @@ class Cryptoki:
         if not self._table.is_usable:
             raise CryptokiError("C_GetFunctionList", ck.CKR_GENERAL_ERROR)
         self._library: _Library | None = None
+        self._frames = threading.local()
 
     def _direct(self, function: str, rv: int) -> None:
         if rv:
@@ -261,37 +260,46 @@ class Cryptoki:
 
     def encrypt(self, key: KeyObject, mechanism: Mechanism, plaintext: bytes | bytearray) -> bytes:
         """C_EncryptInit and C_Encrypt."""
-        encrypt, copy = _ability(key, "encrypt", "C_Encrypt"), bytes(plaintext)
+        frame = self._frame(mechanism, plaintext)
         try:
-            sealed: bytes = encrypt(copy, buffer_size=len(copy) + 64, **mechanism.options)
-        except PKCS11Error as error:
-            raise CryptokiError("C_Encrypt", _return_value(error)) from error
+            self._direct("C_Encrypt", self._table.encrypt_init(key.session.handle, frame.address, key.handle))
+            self._direct("C_Encrypt", self._table.encrypt(key.session.handle, *frame.arguments))
+            if mechanism.parameter is not None:
+                mechanism.parameter.iv = frame.iv(len(mechanism.parameter.iv))
+            return bytes(frame.output())
         finally:
-            if copy is not plaintext:
-                wipe_bytes(copy)
-        return sealed
+            frame.wipe(0)
 
     def decrypt(self, key: KeyObject, mechanism: Mechanism, ciphertext: bytes) -> Secret:
-        """C_DecryptInit and C_Decrypt; what the library leaves of the plaintext is wiped.
-
-        It returns immutable bytes (wiped here) and frees its buffer unwiped: an equally large buffer of random bytes, asked for
-        at once on the same thread, takes that buffer's place.
-        """
-        decrypt = _ability(key, "decrypt", "C_Decrypt")
+        """C_DecryptInit and C_Decrypt, into memory of ours, which is wiped: the library would leave copies behind."""
+        frame = self._frame(mechanism, ciphertext)
         try:
-            plain = decrypt(ciphertext, buffer_size=DECRYPT_ROOM, **mechanism.options)
-            secret = Secret(plain)
-            wipe_bytes(plain)
-            key.session.generate_random(DECRYPT_ROOM * 8)
-        except PKCS11Error as error:
-            raise CryptokiError("C_Decrypt", _return_value(error)) from error
-        return secret
+            self._direct("C_Decrypt", self._table.decrypt_init(key.session.handle, frame.address, key.handle))
+            self._direct("C_Decrypt", self._table.decrypt(key.session.handle, *frame.arguments))
+            return Secret(frame.output())
+        finally:
+            frame.wipe(len(ciphertext) + OVERHEAD)
 
     def sign(self, key: KeyObject, mechanism: Mechanism, data: bytes) -> bytes:
         """C_SignInit and C_Sign: a signature or a MAC."""
-        sign = _ability(key, "sign", "C_Sign")
-        with _errors_of("C_Sign"):
-            return bytes(sign(data, **mechanism.options))
+        frame = self._frame(mechanism, data)
+        self._direct("C_Sign", self._table.sign_init(key.session.handle, frame.address, key.handle))
+        self._direct("C_Sign", self._table.sign(key.session.handle, *frame.arguments))
+        return bytes(frame.output())
+
+    def _frame(self, mechanism: Mechanism, data: bytes | bytearray) -> Frame:
+        """This thread's frame, laid out for a call; a larger one of its own for what tests and vectors bring."""
+        parameter = mechanism.parameter
+        room = len(data) + OVERHEAD
+        if len(data) + room + (len(parameter.iv) + len(parameter.aad) if parameter else 0) > LARGEST_CALL:
+            frame = Frame(2 * room + 1024 + (len(parameter.iv) + len(parameter.aad) if parameter else 0))
+        else:
+            try:
+                frame = self._frames.mine
+            except AttributeError:
+                frame = self._frames.mine = Frame()
+        frame.fill(mechanism.number, parameter, data, room)
+        return frame
 
     def wrap_key(self, wrapping: KeyObject, mechanism: Mechanism, key: KeyObject) -> bytes:
         """C_WrapKey."""

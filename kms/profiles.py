@@ -1,7 +1,7 @@
 """Owns what differs between HSMs: mechanism, IV mode, thread mode, sessions, suite. It must not know how a profile is applied.
 
-Only ``softhsm`` and ``nss`` run in the tests; the others were put together
-from what is publicly known of these modules, never run, and ``was_run`` says so.
+Only ``softhsm`` and ``nss`` run in the tests; the others were put together from their makers' manuals (docs/operations.md says
+what was read), never run, and ``was_run`` says so.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class Profile:
     threads: Threads = Threads.OS_LOCKING
     sessions: int = 8
     """The most sessions that we may hold, the anchor included."""
+    read_only_sessions: bool = True
+    """Whether the module opens sessions without CKF_RW_SESSION, which is all that our calls need."""
     library_parameters: bool = False
     """NSS wants its configuration directory in C_Initialize."""
     was_run: bool = False
@@ -58,17 +60,24 @@ PROFILES = {
         Profile("softhsm", Suite.GCM, ck.CKM_AES_GCM, was_run=True),
         Profile("nss", Suite.KEY_WRAP, ck.CKM_AES_KEY_WRAP, library_parameters=True, was_run=True),
         Profile("luna", Suite.GCM_TOKEN_IV, ck.CKM_AES_GCM, iv_mode=IvMode.APPENDED, iv_bytes=16, sessions=32),
-        Profile("cloudhsm", Suite.GCM_TOKEN_IV, ck.CKM_AES_GCM, iv_mode=IvMode.WRITTEN, sessions=32),
+        Profile("luna-no-fips", Suite.GCM, ck.CKM_AES_GCM, sessions=32),
+        Profile("cloudhsm", Suite.GCM_TOKEN_IV, ck.CKM_AES_GCM, iv_mode=IvMode.WRITTEN, sessions=32, read_only_sessions=False),
         Profile("utimaco", Suite.GCM, ck.CKM_AES_GCM, sessions=16),
         Profile("proteccio", Suite.GCM, ck.CKM_AES_GCM, sessions=8),
-        Profile("nethsm", Suite.KEY_WRAP, ck.CKM_AES_KEY_WRAP, sessions=8),
-        Profile("yubihsm", Suite.KEY_WRAP, ck.CKM_AES_KEY_WRAP, threads=Threads.SERIALIZE, sessions=8),
     )
 }
 
+UNSUITABLE = {
+    "nethsm": "a Nitrokey NetHSM can't hold these keys: its module has AES-CBC only, no key wrap and no HMAC",
+    "yubihsm": "a YubiHSM 2 can't hold these keys: its module has neither AES-GCM nor AES key wrap",
+}
+"""Modules that lack what every suite needs, by what their makers publish."""
+
 
 def find_profile(name: str) -> Profile:
-    """Raises BadSettings with the known names."""
+    """Raises BadSettings with the known names, or with what an unsuitable module lacks."""
+    if name in UNSUITABLE:
+        raise BadSettings(f"[kms] profile: {UNSUITABLE[name]}")
     try:
         return PROFILES[name]
     except KeyError:

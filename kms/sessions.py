@@ -251,7 +251,8 @@ class Pool:
                 with suppress(CryptokiError):
                     cryptoki.close_session(opened)
         if seat.open is None or seat.epoch != epoch:
-            seat.open, seat.epoch, seat.keys = cryptoki.open_session(anchor.token), epoch, {}
+            opened = cryptoki.open_session(anchor.token, writable=not self.profile.read_only_sessions)
+            seat.open, seat.epoch, seat.keys = opened, epoch, {}
         try:
             return work(Session(cryptoki, seat.open, epoch, anchor.token, seat.keys))
         except CryptokiError:  # an operation may still be active in it: never reuse a session that failed
@@ -270,7 +271,7 @@ class Pool:
                 return self._anchor
             try:
                 token = self._find_token()
-                opened = self.module.cryptoki.open_session(token)
+                opened = self.module.cryptoki.open_session(token, writable=not self.profile.read_only_sessions)
                 self._log_in(opened)
             except PinRefused:
                 self._refused_epoch = epoch

@@ -1,4 +1,4 @@
-"""Owns what python-pkcs11 has no door for: the module's function table, C_Initialize's arguments, GCM's parameter, wiping.
+"""Owns what python-pkcs11 has no (good) door for: the module's function table, C_Initialize's arguments, one-shot calls.
 
 It must not know sessions, keys or errors' meanings. Field names follow PKCS #11 v2.40 without their Hungarian prefixes.
 """
@@ -6,6 +6,8 @@ It must not know sessions, keys or errors' meanings. Field names follow PKCS #11
 from __future__ import annotations
 
 import ctypes
+import struct
+import sys
 from collections.abc import Mapping
 from ctypes import Structure, addressof, byref, c_char, c_ulong, c_void_p
 from pathlib import Path
@@ -17,11 +19,19 @@ Template = Mapping[int, Any]
 """Attribute type → value: bytes, bool, int or str."""
 
 INITIALIZE, FINALIZE, LOGIN = 0, 1, 18
+ENCRYPT_INIT, ENCRYPT, DECRYPT_INIT, DECRYPT, SIGN_INIT, SIGN = 29, 30, 33, 34, 42, 43
 """Positions in CK_FUNCTION_LIST, after its CK_VERSION (padded to a pointer)."""
 USER = 1
 """CKU_USER."""
-_BYTES_HEADER = bytes.__basicsize__ - 1
-"""Where CPython keeps the first byte of a ``bytes`` object."""
+_HEAD = struct.Struct("@LPLPLLPLLL")
+"""CK_MECHANISM, CK_GCM_PARAMS (v2.40, with ulIvBits) and the output's length, one after another."""
+_PARAMETER, _LENGTH = 24, 72
+"""Where the second and the third begin."""
+_ROOM = 1024
+"""Bytes of a frame: a wrapped key, its context and the secret need a third of that."""
+LARGEST_CALL = _ROOM - _HEAD.size
+OVERHEAD = 128
+"""Bytes that an output may be longer than its input: a tag, an appended IV, a signature."""
 
 
 class InitializeArgs(Structure):
@@ -38,37 +48,79 @@ class InitializeArgs(Structure):
     )
 
 
-class _GcmParams(Structure):
-    """CK_GCM_PARAMS of v2.40 (with ulIvBits)."""
-
-    _fields_ = (
-        ("iv", c_void_p),
-        ("iv_length", c_ulong),
-        ("iv_bits", c_ulong),
-        ("aad", c_void_p),
-        ("aad_length", c_ulong),
-        ("tag_bits", c_ulong),
-    )
-
-
 class GcmParameter:
-    """A CK_GCM_PARAMS and the memory that it points to, kept alive with it. python-pkcs11 packs no IV over 12 bytes."""
+    """What a CK_GCM_PARAMS says; python-pkcs11 packs no IV over 12 bytes."""
 
-    __slots__ = ("_aad", "_iv", "packed")
+    __slots__ = ("_memory", "aad", "iv")
 
     def __init__(self, iv: bytes, aad: bytes) -> None:
-        self._iv = (c_char * len(iv)).from_buffer_copy(iv)
-        self._aad = (c_char * max(len(aad), 1)).from_buffer_copy(aad or b"\x00")
-        self.packed = bytes(_GcmParams(addressof(self._iv), len(iv), len(iv) * 8, addressof(self._aad), len(aad), 128))
+        self.iv = iv
+        """After an encryption: what a token that chooses its own has written."""
+        self.aad = aad
+        self._memory: Frame | None = None
 
     @property
-    def iv(self) -> bytes:
-        """The IV after the call: what a token that chooses its own has written."""
-        return self._iv.raw
+    def packed(self) -> bytes:
+        """The structure as bytes, for calls that go through the library; valid as long as this object lives."""
+        self._memory = Frame(_HEAD.size + len(self.iv) + len(self.aad))
+        self._memory.fill(0, self, b"", 0)
+        return bytes(self._memory.view[_PARAMETER:_LENGTH])
+
+
+class Frame:
+    """Memory for one call with its mechanism, parameter, input and output in one piece, used again by its thread."""
+
+    __slots__ = ("_input", "_iv", "_output", "address", "view")
+
+    def __init__(self, size: int = _ROOM) -> None:
+        memory = bytearray(size)
+        self.view = memoryview(memory)
+        self.address = addressof(c_char.from_buffer(memory))
+        self._iv = self._input = self._output = 0
+
+    def fill(self, number: int, parameter: GcmParameter | None, data: bytes | bytearray, room: int) -> None:
+        """Lay a mechanism, its parameter and the input down; leaves ``room`` bytes for the output."""
+        place, view = self.address, self.view
+        self._iv = _HEAD.size
+        if parameter is None:
+            self._input = self._iv
+            _HEAD.pack_into(view, 0, number, 0, 0, 0, 0, 0, 0, 0, 0, room)
+        else:
+            iv, aad = parameter.iv, parameter.aad
+            middle = self._iv + len(iv)
+            self._input = middle + len(aad)
+            _HEAD.pack_into(
+                view, 0, number, place + _PARAMETER, _LENGTH - _PARAMETER,
+                place + self._iv, len(iv), len(iv) * 8, place + middle, len(aad), 128, room,
+            )  # fmt: skip
+            view[self._iv : middle] = iv
+            view[middle : self._input] = aad
+        self._output = self._input + len(data)
+        view[self._input : self._output] = data
+
+    @property
+    def arguments(self) -> tuple[int, int, int, int]:
+        """Input, its length, output, where the output's length stands: as the one-shot functions take them."""
+        place = self.address
+        return place + self._input, self._output - self._input, place + self._output, place + _LENGTH
+
+    def iv(self, length: int) -> bytes:
+        """The IV after the call."""
+        return bytes(self.view[self._iv : self._iv + length])
+
+    def output(self) -> memoryview:
+        """What the call gave; overwritten by ``wipe`` and by the next call."""
+        length = int.from_bytes(self.view[_LENGTH : _LENGTH + ctypes.sizeof(ctypes.c_ulong)], sys.byteorder)
+        return self.view[self._output : self._output + length]
+
+    def wipe(self, room: int) -> None:
+        """Overwrite input and output."""
+        length = self._output - self._input + room
+        self.view[self._input : self._input + length] = bytes(length)
 
 
 class FunctionTable:
-    """The three functions that we call by ourselves."""
+    """The functions that we call by ourselves."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError where ``path`` is no shared library."""
@@ -80,6 +132,13 @@ class FunctionTable:
             self._initialize = self._function(table, INITIALIZE, c_void_p)
             self._finalize = self._function(table, FINALIZE, c_void_p)
             self._login = self._function(table, LOGIN, c_ulong, c_ulong, c_void_p, c_ulong)
+            begin, once = (c_ulong, c_void_p, c_ulong), (c_ulong, c_void_p, c_ulong, c_void_p, c_void_p)
+            self.encrypt_init = self._function(table, ENCRYPT_INIT, *begin)
+            self.encrypt = self._function(table, ENCRYPT, *once)
+            self.decrypt_init = self._function(table, DECRYPT_INIT, *begin)
+            self.decrypt = self._function(table, DECRYPT, *once)
+            self.sign_init = self._function(table, SIGN_INIT, *begin)
+            self.sign = self._function(table, SIGN, *once)
 
     @staticmethod
     def _function(table: c_void_p, position: int, *arguments: type) -> ctypes._FuncPointer:
@@ -109,9 +168,3 @@ def keep_for_ever(value: T) -> T:
     """Never free ``value``: python-pkcs11's library object can't be freed quietly while the interpreter ends."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
     return value
-
-
-def wipe_bytes(value: bytes) -> None:
-    """Overwrite a ``bytes`` object that nobody else holds (CPython; one byte and none are shared objects, left alone)."""
-    if len(value) > 1:
-        ctypes.memset(id(value) + _BYTES_HEADER, 0, len(value))

@@ -6,7 +6,7 @@ It must not know registries nor retries.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -62,7 +62,7 @@ def wrap(key: KeyInUse, secret: bytes | bytearray, context: bytes, random: Calla
         iv = mechanism.parameter.iv if mechanism.parameter else b""
     elif profile.iv_mode is IvMode.APPENDED:
         body, iv = body[: -profile.iv_bytes], body[-profile.iv_bytes :]
-    return join(replace(parts, iv=iv, body=body))
+    return join(parts._replace(iv=iv, body=body))
 
 
 def unwrap(key: KeyInUse, parts: Parts, context: bytes) -> Secret:
@@ -90,7 +90,7 @@ def _key_wrap(key: KeyInUse, secret: bytes | bytearray, context: bytes, random: 
             cryptoki.destroy_object(temporary)
         parts = Parts(key.profile.suite, key.number, key.profile.mechanism, b"", wrapped)
         sealed = _inner_cipher(inner.view, parts, context).encrypt(ONCE, bytes(secret), None)
-    return join(replace(parts, body=wrapped + sealed))
+    return join(parts._replace(body=wrapped + sealed))
 
 
 def _key_unwrap(key: KeyInUse, parts: Parts, context: bytes) -> Secret:

@@ -6,8 +6,8 @@ It must not know the token.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from kms.errors import UnknownSuite
 from kms.keys import WrappedKey
@@ -37,8 +37,7 @@ class Suite(IntEnum):
 _SUITES = {suite.value: suite for suite in Suite}
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(NamedTuple):
     """A WrappedKey taken apart."""
 
     suite: Suite

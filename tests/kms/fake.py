@@ -123,7 +123,7 @@ class FakeKeyService:
         number = self.active(KeyUse.MASTER)
         parts = Parts(Suite.GCM, number, CKM_AES_GCM, os.urandom(12), b"")
         body = AESGCM(self._masters[number]).encrypt(parts.iv, bytes(secret), parts.associated_data(context))
-        return join(replace(parts, body=body))
+        return join(parts._replace(body=body))
 
     def unwrap(self, wrapped: WrappedKey, *, context: bytes) -> Secret:
         self._enter("unwrap")

@@ -49,7 +49,7 @@ def master(token_keys: TokenKeys) -> Callable[[Callable[[Session, KeyObject], No
 
 
 def test_no_key_has_a_weakness(lifecycle: Lifecycle) -> None:
-    assert [lifecycle.check(record) for record in lifecycle.records()] == [[], [], []]
+    assert not any(lifecycle.check(record) for record in lifecycle.records())
 
 
 def test_wrap_then_decrypt_fails(master: Callable[[Callable[[Session, KeyObject], None]], None]) -> None:

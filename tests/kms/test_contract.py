@@ -66,7 +66,7 @@ def test_only_secrets_of_a_key_s_size_are_wrapped(keys: KeyService, size: int) -
 
 
 def test_a_master_key_that_nobody_knows_is_missing(keys: KeyService) -> None:
-    stranger = join(replace(take_apart(keys.wrap(SECRET, context=b"c")), number=77))
+    stranger = join(take_apart(keys.wrap(SECRET, context=b"c"))._replace(number=77))
     with pytest.raises(KeyMissing):
         keys.unwrap(stranger, context=b"c")
 

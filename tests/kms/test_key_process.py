@@ -69,7 +69,8 @@ def test_it_answers_like_the_key_service_behind_it(tmp_path: Path) -> None:
         with pytest.raises(UnwrapRejected):
             keys.unwrap(wrapped, context=b"d")
         assert keys.rewrap(wrapped, context=b"c") is wrapped
-        assert keys.mac(Purpose.SEARCH, b"m") == keys.mac(Purpose.SEARCH, b"m", number=1) == keys.macs(Purpose.SEARCH, [b"m"] * 70)[69]
+        value = keys.mac(Purpose.SEARCH, b"m")
+        assert keys.macs(Purpose.SEARCH, [b"m"] * 70, number=1) == [value] * 70
         assert keys.versions(KeyUse.MAC) == (1,)
         assert len(keys.sign(hashlib.sha256(b"x").digest()).raw) == 64
         assert keys.public_key() == keys.public_key(1)

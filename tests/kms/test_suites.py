@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 
 from kms import constants as ck
 from kms.cryptoki import CryptokiError, Mechanism
-from kms.errors import UnknownSuite
+from kms.errors import BadSettings, UnknownSuite
 from kms.keys import Secret, WrappedKey
 from kms.profiles import PROFILES, Profile, find_profile
 from kms.sessions import Pool, Session
@@ -71,7 +70,7 @@ class SimulatedToken:
 
     def _parameter(self, mechanism: Mechanism) -> tuple[bytes, bytes]:
         assert mechanism.parameter is not None
-        return mechanism.parameter.iv, mechanism.parameter._aad.raw  # what C_EncryptInit would be given
+        return mechanism.parameter.iv, mechanism.parameter.aad  # what C_EncryptInit would be given
 
     def encrypt(self, _key: object, mechanism: Mechanism, plaintext: bytes) -> bytes:
         iv, aad = self._parameter(mechanism)
@@ -81,7 +80,7 @@ class SimulatedToken:
         if self.profile.name == "luna":
             return sealed + chosen
         assert mechanism.parameter is not None
-        mechanism.parameter._iv.raw = chosen  # the token writes into our buffer
+        mechanism.parameter.iv = chosen  # the token writes into our buffer
         return sealed
 
     def decrypt(self, _key: object, mechanism: Mechanism, ciphertext: bytes) -> Secret:
@@ -111,12 +110,12 @@ def test_a_stored_blob_can_not_choose_another_mechanism(softhsm: KmsSettings) ->
             parts = take_apart(wrap(key, SECRET, CONTEXT, os.urandom))
             for mechanism in (0x1081, 0x1082, 0x1085, 0x1086, 0x2109, 0):  # ECB, CBC, CBC_PAD, CTR, key wrap, nothing
                 with pytest.raises(UnknownSuite):
-                    unwrap(key, replace(parts, mechanism=mechanism), CONTEXT)
+                    unwrap(key, parts._replace(mechanism=mechanism), CONTEXT)
             for iv in (b"", b"\x00", bytes(16)):
                 with pytest.raises(UnknownSuite):
-                    unwrap(key, replace(parts, iv=iv), CONTEXT)
+                    unwrap(key, parts._replace(iv=iv), CONTEXT)
             with pytest.raises(CryptokiError):
-                unwrap(key, replace(parts, number=2), CONTEXT)
+                unwrap(key, parts._replace(number=2), CONTEXT)
 
         pool.run(attack)
 
@@ -142,3 +141,9 @@ def test_profiles_are_sound() -> None:
         assert profile.sessions >= 2
         assert (profile.suite is Suite.KEY_WRAP) is (profile.mechanism == ck.CKM_AES_KEY_WRAP)
     assert {profile.name for profile in PROFILES.values() if profile.was_run} == {"softhsm", "nss"}
+
+
+@pytest.mark.parametrize("name", ["nethsm", "yubihsm"])
+def test_a_module_that_lacks_what_every_suite_needs_is_refused_with_its_reason(name: str) -> None:
+    with pytest.raises(BadSettings, match="can't hold these keys"):
+        find_profile(name)
