@@ -31,8 +31,8 @@ check: $(VENV)/dev.stamp parts ## what CI runs: format, lint, types, contracts, 
 	@$(MAKE) --no-print-directory format lint types contracts
 	@COFFRE_EVERY_PART=1 $(MAKE) --no-print-directory tests
 
-bench: $(VENV)/bench.stamp softhsm ## the benchmarks: a table on screen and var/bench.json (ONLY=seal,upload)
-	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
+bench: $(VENV)/bench.stamp softhsm ## the benchmarks: a table on screen and var/bench.json (ONLY=seal,upload; FULL=1)
+	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(FULL),--full)
 
 kills: $(VENV)/dev.stamp parts ## kill the log's writer under load, on both databases, and count what is lost (KILLS=1000)
 	@COFFRE_KILLS="$(KILLS)" $(BIN)/python -m pytest tests/vault/audit/test_durability.py -q -p no:randomly -m alone

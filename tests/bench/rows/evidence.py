@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import resource
 import sqlite3
 import subprocess
@@ -15,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench.measure import Figure, seconds
+from tests.bench.sizes import sized
 from tests.conftest import Clock
 from tests.kms.fake import FakeKeyService
 from tests.vault.audit.conftest import Rig, created, open_rig, person, viewed
@@ -22,7 +22,7 @@ from vault.audit import offline
 from vault.audit.auditing import Format
 from vault.audit.search import Filters
 
-EVENTS = int(os.environ.get("COFFRE_BENCH_EVENTS", "100000"))
+EVENTS = sized("EVENTS", 100_000, 1_000_000)
 """A million is a large practice's year; a tenth of it shows the same rates in a tenth of the time."""
 PATIENTS = 1_000
 TARGETS = {Format.BUNDLE: 45_000, Format.CSV: 35_000}

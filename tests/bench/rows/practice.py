@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -14,10 +13,11 @@ from PIL import Image
 
 from tests.bench.measure import Figure, alternate, percentile
 from tests.bench.search import Practice, guessable, keys_in_token, leakage, measure, practice
+from tests.bench.sizes import sized
 from vault.rendering.recognise import MediaType
 from vault.rendering.renderer import Renderer
 
-SMALL, LARGE = 2_000, int(os.environ.get("COFFRE_BENCH_PATIENTS", "20000"))
+SMALL, LARGE = 2_000, sized("PATIENTS", 20_000, 200_000)
 """``COFFRE_BENCH_PATIENTS=200000`` is the whole measure; settling so many takes some minutes."""
 KNOWN = 50
 WIDTH = 1240

@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench.measure import Figure, seconds
+from tests.bench.sizes import sized
 from tests.journeys.site import Site
 from tests.vault.records.crash import CLINICIAN, PATIENT, standing
 from tests.vault.records.desk import scan
 from vault.audit.events import Action
 
 FEW = 10_000
-MANY = int(os.environ.get("COFFRE_BENCH_DOCUMENTS", "1000000"))
+MANY = sized("DOCUMENTS", 100_000, 1_000_000)
 TURNS = 40
 
 
@@ -66,7 +67,7 @@ def _timed(directory: Path, seed: int) -> dict[str, float]:
 
 
 def scale() -> Iterator[Figure]:
-    """Target: ≤ 1.3 × with a hundred times the documents."""
+    """Target: ≤ 1.3 × among MANY documents what it takes among FEW."""
     with tempfile.TemporaryDirectory(prefix="coffre-bench-") as place:
         found = []
         for number, count in enumerate((FEW, MANY)):

@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 
+import click
 from cryptography.cobblestone import Cobblestone256Encryptor
 
 from kms.keys import Secret
@@ -110,13 +111,16 @@ def open_() -> Iterator[Figure]:
 
 
 def _peers(data: bytes) -> dict[str, tuple[Work, Work]]:
-    """Whichever peers are installed (``pip install -e .[bench]``): name → (seal, open)."""
+    """Whichever peers are installed (``pip install -e .[bench]``), and a word about the others: name → (seal, open).
+
+    The AWS Encryption SDK is not among the locked ones (a dozen packages for one line): install ``aws-encryption-sdk[MPL]`` by hand.
+    """
     found: dict[str, tuple[Work, Work]] = {}
-    for maker in (_tink, _pyrage, _aws):
+    for maker, name in ((_tink, "tink"), (_pyrage, "pyrage"), (_aws, "AWS Encryption SDK")):
         try:
             found |= maker(data)
         except ImportError:
-            continue
+            click.echo(f"  not beside {name}, which is not installed", err=True)
     return found
 
 
