@@ -113,7 +113,7 @@ def open_() -> Iterator[Figure]:
 def _peers(data: bytes) -> dict[str, tuple[Work, Work]]:
     """Whichever peers are installed (``pip install -e .[bench]``), and a word about the others: name → (seal, open).
 
-    The AWS Encryption SDK is not among the locked ones (a dozen packages for one line): install ``aws-encryption-sdk[MPL]`` by hand.
+    The AWS Encryption SDK is not among the locked ones, a dozen packages for one line: ``pip install aws-encryption-sdk[MPL]``.
     """
     found: dict[str, tuple[Work, Work]] = {}
     for maker, name in ((_tink, "tink"), (_pyrage, "pyrage"), (_aws, "AWS Encryption SDK")):
