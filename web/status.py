@@ -19,6 +19,7 @@ from flask_babel import lazy_gettext as _
 from vault.audit.events import Action
 from vault.errors import Forbidden, VaultError
 from vault.people.policy import Act, decide_role
+from vault.upkeep.availability import ALLOWED_MINUTES, measured
 from vault.upkeep.patrol import Watch
 from web.routes import audited, not_audited, public
 from web.session import actor, vault
@@ -132,7 +133,9 @@ def metrics() -> Response:
 def show() -> str:
     """The state of every part, in plain words."""
     decide_role(actor().role, Act.AUDIT_VERIFY)
-    return render_template("status/show.html", checks=look(), stored=_stored(), counted_at=vault().clock())
+    now = vault().clock()
+    facts = {"availability": measured(vault().db, now), "allowed": ALLOWED_MINUTES}
+    return render_template("status/show.html", checks=look(), stored=_stored(), counted_at=now, **facts)
 
 
 def _stored() -> Watch | None:

@@ -20,6 +20,7 @@ from vault.model import Scan
 from vault.records.scanning import Scanner
 from vault.storage.keyring import SqlRegistry
 from vault.storage.slots import TokenCopies
+from vault.upkeep.availability import ALLOWED_MINUTES, Availability, measured
 from vault.upkeep.cloning import covered
 from vault.upkeep.patrol import Watch
 
@@ -40,6 +41,8 @@ CLOCK_STEP_S = 120
 REHEARSAL_DAYS = 400
 """Recovery cards are tried once a year, with some grace."""
 DAY_US = 86_400 * 1_000_000
+SURE_S = 30
+"""What is not known is told from half a minute on."""
 TIME_ERROR = 5
 """adjtimex(2): TIME_ERROR, the clock is not synchronised."""
 
@@ -256,6 +259,15 @@ def check_documents(seen: Watch) -> Check:
     return Check("documents", ok=True, detail=detail + ("; the one before found all well" if seen.ended_at else ""))
 
 
+def check_availability(found: Availability | None) -> Check:
+    """How many minutes nobody was served, from starts, stops and heartbeats in the log: a measure, never a fault."""
+    if found is None:
+        return Check("availability", ok=True, detail="not measured yet: nothing has been served")
+    unsure = f", up to {found.at_most_minutes} with what the log does not tell" if found.unknown_s >= SURE_S else ""
+    detail = f"down {found.down_minutes} min{unsure}, in the last {found.days} days; 99.9 % allows {ALLOWED_MINUTES} a year"
+    return Check("availability", ok=True, detail=detail)
+
+
 def _live_checks(vault: Vault) -> Iterator[Callable[[], Check]]:
     def token() -> Check:
         health = vault.keys.health()
@@ -266,8 +278,9 @@ def _live_checks(vault: Vault) -> Iterator[Callable[[], Check]]:
         return Check("blobs", ok=True, detail="a sealed probe was written, read back and removed")
 
     def log() -> Check:
-        size = vault.auditing.size()
-        return Check("log", ok=True, detail=f"{size} events; run `coffre audit verify` for the proof")
+        size, mark = vault.auditing.size(), vault.auditing.checkpoints.marks.in_token()
+        told = f"the token remembers {mark.size} of them" if mark else "the token keeps no mark of it, the keyring alone does"
+        return Check("log", ok=True, detail=f"{size} events, {told}; run `coffre audit verify` for the proof")
 
     def clock() -> Check:
         return check_clock(vault.auditing.last_at(), vault.clock())
@@ -282,7 +295,10 @@ def _live_checks(vault: Vault) -> Iterator[Callable[[], Check]]:
     def documents() -> Check:
         return check_documents(vault.patrol.watch())
 
-    yield from (token, recovery, blobs, documents, scanner, log, clock)
+    def availability() -> Check:
+        return check_availability(measured(vault.db, vault.clock()))
+
+    yield from (availability, token, recovery, blobs, documents, scanner, log, clock)
 
 
 def _attempt(name: str, check: Callable[[], Check]) -> Check:
