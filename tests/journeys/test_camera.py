@@ -6,7 +6,7 @@ import io
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from tests.journeys.conftest import SignedIn
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.hsm]
 RECEPTION = "sophie.garnier"
 
 
-def photo(shade: int) -> dict[str, object]:
+def photo(shade: int) -> FilePayload:
     """A telephone's photograph, held a quarter turn to the right."""
     exif = Image.Exif()
     exif[0x0112] = 6

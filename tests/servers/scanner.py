@@ -51,7 +51,7 @@ class Clamd:
 
     @staticmethod
     def _run(program: Path, directory: Path) -> subprocess.Popen[bytes]:
-        command = [program, f"--config-file={directory / 'clamd.conf'}"]
+        command = [str(program), f"--config-file={directory / 'clamd.conf'}"]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def _await_answer(self) -> None:
