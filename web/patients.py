@@ -91,7 +91,7 @@ def correct(patient: str) -> Response:
     typed = {name: value.strip() for name, value in request.form.items() if name != "csrf_token"}
     before = vault().patients.get(actor(), PatientId(patient))
     try:
-        vault().patients.update(actor(), before.id, identity_typed(typed, today(), before.identity))
+        vault().patients.update(actor(), PatientId(patient), identity_typed(typed, today(), before.identity))
     except Invalid as error:
         return html(_edit(before.id, typed, errors=field_errors(error)), 422)
     except Conflict as error:

@@ -35,7 +35,7 @@ from vault.storage.schema import keyring_metadata, patient_index
 from vault.storage.schema import people as persons
 
 TENANT = TenantId("a" * 32)
-SEARCHES = 200
+SEARCHES = 100
 
 
 @dataclass(frozen=True)

@@ -224,6 +224,8 @@ def test_two_files_are_merged_and_parted_through_the_api(house: Practice, pair: 
     assert program.ask("GET", f"/patients/{absorbed}").get_json()["id"] == kept
     listed = program.ask("GET", f"/documents?patient={kept}").get_json()["documents"]
     assert {mine, theirs} == {document["id"] for document in listed}
+    stale = program.ask("PATCH", f"/patients/{absorbed}", json={"used_name": "Autre"})
+    assert (stale.status_code, stale.get_json()["reason"], stale.get_json()["patient"]) == (409, "merged", kept)
     late = program.upload(absorbed, PDF + b"late")
     assert (late.status_code, late.get_json()["patient"]) == (409, kept)
     assert [each["id"] for each in program.ask("GET", f"/patients/{kept}/merges").get_json()["merges"]] == [merge["id"]]

@@ -91,7 +91,7 @@ def correct(patient: str) -> dict[str, Any]:
     """Correct an identity."""
     given = read_json(CORRECTION)
     before = vault().patients.get(actor(), PatientId(patient))
-    after = vault().patients.update(actor(), before.id, changed_by(before.identity, given))
+    after = vault().patients.update(actor(), PatientId(patient), changed_by(before.identity, given))
     return patient_json(after, actor())
 
 
