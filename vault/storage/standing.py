@@ -5,18 +5,20 @@ Search values stand whole under one version for each patient (``patients.mac``),
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Connection, func, select
+from sqlalchemy import Column, Connection, bindparam, func, select
 
 from vault.storage.schema import document_versions, patients
 
 PATIENTS = patients.c.mac
 VERSIONS = document_versions.c.mac
+_NEXT = {column: select(func.min(column)).where(column > bindparam("last")) for column in (PATIENTS, VERSIONS)}
+"""Built once: every deposit and every search asks."""
 
 
 def versions(connection: Connection, column: Column[int]) -> tuple[int, ...]:
     """The key versions in a column, ascending; one look into its index for each, however many rows there are."""
     found, last = list[int](), 0
-    while (last := connection.execute(select(func.min(column)).where(column > last)).scalar() or 0) > 0:
+    while (last := connection.execute(_NEXT[column], {"last": last}).scalar() or 0) > 0:
         found.append(last)
     return tuple(found)
 
