@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -110,6 +111,13 @@ def test_key_handles_are_searched_once(shim: Shim, open_shim: OpenShim) -> None:
     for _ in range(20):
         keys.unwrap(wrapped, context=b"c").wipe()
     assert shim.calls("C_FindObjectsInit") == searches
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_sessions_are_for_reading_unless_the_module_knows_none(token_keys: TokenKeys, read_only: bool) -> None:
+    token_keys.pool.profile = replace(token_keys.pool.profile, read_only_sessions=read_only)
+    assert token_keys.pool.run(lambda session: session.open.rw) is not read_only
+    assert len(token_keys.mac(Purpose.SEARCH, b"m")) == 32
 
 
 # --- 3 epochs ---
