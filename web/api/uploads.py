@@ -14,6 +14,7 @@ from flask import Blueprint, request
 from vault.audit.events import Action
 from vault.errors import Invalid
 from vault.model import PatientId
+from vault.people.policy import Act, decide_role
 from vault.records.transfers import Progress
 from web.api.bodies import REFUSALS, announced_digest, announced_name
 from web.api.documents import CLOSED
@@ -71,6 +72,7 @@ def _stand(progress: Progress, status: int) -> Answer:
 )
 def begin() -> Answer:
     """Begin a deposit: with a patient where one is named, else into the inbox."""
+    decide_role(actor().role, Act.DOCUMENT_UPLOAD)
     given, size = read_query(GOING), _count("Upload-Length")
     told: dict[str, Any] = {
         "file_name": announced_name(),
@@ -100,6 +102,7 @@ def begin() -> Answer:
 )
 def show(upload: str) -> Answer:
     """Where to go on; a connection that was feeding the upload is cut off."""
+    decide_role(actor().role, Act.DOCUMENT_UPLOAD)
     return _stand(vault().transfers.progress(actor(), upload), 200)
 
 
@@ -117,6 +120,7 @@ def show(upload: str) -> Answer:
 )
 def append(upload: str) -> Answer:
     """Take bytes; the answer to the last ones can be asked for again with an empty body."""
+    decide_role(actor().role, Act.DOCUMENT_UPLOAD)
     body, _declared = raw_body()
     progress = vault().transfers.append(actor(), upload, _count("Upload-Offset"), body)
     if progress.result is None:
@@ -131,5 +135,6 @@ def append(upload: str) -> Answer:
 @operation("Give an upload of one's own up: nothing is kept", {204: Reply("Given up")}, errors=DEPOSIT)
 def cancel(upload: str) -> tuple[str, int]:
     """Forget what has arrived."""
+    decide_role(actor().role, Act.DOCUMENT_UPLOAD)
     vault().transfers.cancel(actor(), upload)
     return "", 204
