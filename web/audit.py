@@ -16,9 +16,10 @@ from vault.audit.events import Action, Outcome
 from vault.audit.formats.csv import Dialect, Look
 from vault.audit.lines import Line
 from vault.audit.period import parse_period
+from vault.audit.questions import QUESTIONS, narrowed_by
 from vault.audit.search import Filters
 from vault.audit.words import WORDS
-from vault.errors import Busy, Invalid, NotFound
+from vault.errors import Busy, Invalid, NotFound, Tampered
 from vault.model import DocumentId, PatientId, PersonId
 from vault.people.policy import LOG_REACH, Act, LogReach, decide_role
 from web.answers import html
@@ -28,19 +29,7 @@ from web.session import actor, vault
 
 audit = Blueprint("audit", __name__)
 SHOWN = 50
-QUESTIONS: dict[str, tuple[tuple[Action, ...], tuple[Outcome, ...]]] = {
-    "opened": ((Action.DOCUMENT_VIEW, Action.DOCUMENT_DOWNLOAD, Action.DOCUMENT_PRINT), ()),
-    "filed": ((Action.DOCUMENT_UPLOAD, Action.DOCUMENT_REPLACE, Action.DOCUMENT_REFILE), ()),
-    "left": ((Action.DOCUMENT_DOWNLOAD, Action.DOCUMENT_PRINT, Action.DOCUMENT_SEND), ()),
-    "refused": ((), (Outcome.DENIED,)),
-    "breakglass": ((Action.ACCESS_BREAKGLASS, Action.ACCESS_BREAKGLASS_END, Action.ACCESS_BREAKGLASS_REVIEW), ()),
-    "signin": ((Action.AUTH_LOGIN, Action.AUTH_TOTP, Action.AUTH_LOCKED, Action.AUTH_RECOVERY_CODE_USED), (Outcome.DENIED,)),
-    "rights": (tuple(action for action in Action if action.value.startswith(("user.", "role.", "team.", "locum."))), ()),
-    "keys": (tuple(action for action in Action if action.value.startswith(("key.", "hsm.", "system.", "log."))), ()),
-    "log": (tuple(action for action in Action if action.value.startswith("audit.")), ()),
-}
-"""What auditors ask, as one press each: slug → actions, outcomes."""
-FIELDS = ("since", "until", "question", "action", "outcome", "actor", "reference", "document")
+FIELDS = ("since", "until", "question", "action", "outcome", "actor", "reference", "document", "readings")
 
 
 RUNNING = threading.Lock()
@@ -55,19 +44,21 @@ def asked() -> dict[str, str]:
 def filters_of(given: dict[str, str]) -> Filters:
     """The typed filters as the vault takes them. Raises Invalid."""
     since, until = parse_period(given.get("since"), given.get("until"))
-    actions, outcomes = QUESTIONS.get(given.get("question", ""), ((), ()))
-    actions = tuple(action for action in Action if action == given.get("action")) or actions
-    if given.get("outcome") in set(Outcome):
-        outcomes = (Outcome(given["outcome"]),)
-    return Filters(
+    chosen = Filters(
         since=since,
         until=until,
-        actions=actions,
-        outcomes=outcomes,
+        actions=tuple(action for action in Action if action == given.get("action")),
+        outcomes=tuple(outcome for outcome in Outcome if outcome == given.get("outcome")),
         actor=PersonId(given["actor"]) if given.get("actor") else None,
         reference=given.get("reference"),
         document=DocumentId(given["document"]) if given.get("document") else None,
     )
+    return narrowed_by(given.get("question", ""), chosen)
+
+
+def _is_quiet(given: dict[str, str]) -> bool:
+    """Whether the log's own readers are left out: unless they, or everything, are what was asked for."""
+    return not ("readings" in given or "action" in given or given.get("question") in {"log", "keys"})
 
 
 def _people() -> list[tuple[str, str]]:
@@ -79,10 +70,12 @@ def _people() -> list[tuple[str, str]]:
 
 def _shown(given: dict[str, str]) -> dict[str, Any]:
     before = request.values.get("before", type=int)
-    found = vault().auditing.timeline(actor(), filters_of(given), before=before, limit=SHOWN)
+    quiet = _is_quiet(given)
+    found = vault().auditing.timeline(actor(), filters_of(given), before=before, limit=SHOWN, is_quiet=quiet)
     older = urlencode({**given, "before": found.next_before}) if found.next_before is not None else ""
     return {
         "lines": found.page.items,
+        "passed_over": found.passed_over,
         "older": older,
         "given": given,
         "before": before,
@@ -94,6 +87,7 @@ def _shown(given: dict[str, str]) -> dict[str, Any]:
         "witnessed": vault().auditing.witnessed(),
         "actions": sorted(((str(action), action_label(action)) for action in Action), key=lambda pair: pair[1]),
         "questions": tuple(QUESTIONS),
+        "extent": vault().auditing.extent(actor(), filters_of(given)) if "extent" in request.args else None,
     }
 
 
@@ -199,6 +193,38 @@ def report() -> str:
     given = asked()
     paper = vault().auditing.patient_report(actor(), filters_of(given), practice())
     return render_template("audit/paper.html", paper=paper, back=f"{url_for('audit.index')}?{urlencode(given)}")
+
+
+@audit.post("/patients/<patient>/accesses/report")
+@audited(Action.PATIENT_REPORT_GIVEN)
+def patient_report(patient: str) -> str:
+    """The same paper from the patient's own page, for those who treat the patient."""
+    since, until = parse_period(request.form.get("since"), request.form.get("until"))
+    filters = Filters(since=since, until=until, patient=PatientId(patient))
+    paper = vault().auditing.patient_report(actor(), filters, practice())
+    return render_template("audit/paper.html", paper=paper, back=url_for("audit.patient", patient=patient))
+
+
+@audit.get("/audit/kept")
+@not_audited("an empty form")
+def kept() -> str:
+    """Where an auditor gives the checkpoint that was kept outside."""
+    decide_role(actor().role, Act.AUDIT_VERIFY)
+    return render_template("audit/kept.html", head=None, fault="", typed="")
+
+
+@audit.post("/audit/kept")
+@audited(Action.AUDIT_SEARCH)
+def extends() -> AnyResponse:
+    """Whether the log still extends that checkpoint: a plain verdict."""
+    typed = request.form.get("checkpoint", "")
+    note = typed.strip().replace("\r\n", "\n") + "\n"
+    head, fault = None, ""
+    try:
+        head = vault().auditing.extends(actor(), note)
+    except Tampered as error:
+        fault = str(error.details.get("kind", "note"))
+    return html(render_template("audit/kept.html", head=head, fault=fault, typed=typed), 200 if head else 422)
 
 
 @audit.get("/audit/sheet")

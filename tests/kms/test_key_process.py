@@ -21,11 +21,10 @@ import pytest
 from kms import open_keys
 from kms.budget import Budget
 from kms.caller import acting_for
-from kms.canary import verifies_text
 from kms.client import KeyClient
 from kms.errors import BadSettings, BudgetExceeded, KeysUnavailable, UnwrapRejected
 from kms.journal import BrokenJournal, Journal, read
-from kms.keys import KeyRecord, KeyService, KeyState, KeyUse, Mark, Purpose
+from kms.keys import KeyRecord, KeyService, KeyState, KeyUse, Purpose
 from kms.lifecycle import create_first_keys
 from kms.serving import KeyServer, ServiceSettings
 from kms.settings import KmsSettings
@@ -75,9 +74,6 @@ def test_it_answers_like_the_key_service_behind_it(tmp_path: Path) -> None:
         assert len(keys.sign(hashlib.sha256(b"x").digest()).raw) == 64
         assert keys.public_key() == keys.public_key(1)
         assert keys.active(KeyUse.MASTER) == keys.number_of(wrapped) == 1
-        text = keys.sign_text(b"x")
-        assert text is not None
-        assert verifies_text(keys.public_key(1, KeyUse.AUDIT_ED), b"x", text.raw)
         assert len(keys.random(32)) == 32
         assert keys.health().ok
 
@@ -87,24 +83,6 @@ def test_the_socket_offers_nothing_that_makes_or_ends_a_key() -> None:
         "WRAP", "UNWRAP", "REWRAP", "MAC", "SIGN", "SIGN_TEXT", "PUBLIC_KEY", "ACTIVE", "VERSIONS", "MARK", "RAISE_MARK",
         "RANDOM", "HEALTH",
     }  # fmt: skip
-
-
-def test_a_thief_of_the_web_process_can_t_lower_the_mark(tmp_path: Path) -> None:
-    settings, token = service(tmp_path), FakeKeyService()
-    with serving(settings, token) as keys:
-        assert keys.mark() is None
-        assert keys.raise_mark(Mark(0, 100, b"a" * 32)) == Mark(0, 100, b"a" * 32)
-        for lower in (Mark(0, 99, b"b" * 32), Mark(0, 100, b"b" * 32)):
-            assert keys.raise_mark(lower) == Mark(0, 100, b"a" * 32)
-        assert keys.raise_mark(Mark(1, 5, b"c" * 32)) == Mark(1, 5, b"c" * 32)
-        token.keeps_marks = False
-        assert keys.raise_mark(Mark(2, 5, b"c" * 32)) is None
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as raw:
-            raw.connect(str(settings.socket))
-            send(raw, Operation.RAISE_MARK, [b"", b"short"])
-            assert receive(raw) is None, "nonsense loses its connection"
-    told = [entry.what for _, entry in read(settings.journal) if entry.operation == "mark"]
-    assert told == ["0/100->1/5", "1/5->2/5"], "a new generation is in the key process's own log"
 
 
 def test_threads_share_it(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.web.conftest import Browser, Practice
 from vault.audit import offline
+from vault.audit.questions import QUESTIONS
 
 
 @pytest.fixture
@@ -75,3 +76,61 @@ def test_the_verdict_names_the_witness_and_what_to_take_away(house: Practice) ->
     program = browser.client.get("/audit/verifier")
     assert program.headers["Content-Disposition"] == 'attachment; filename="coffre_verify.py"'
     compile(program.get_data(as_text=True), "coffre_verify.py", "exec")
+
+
+def test_who_treats_the_patient_makes_the_report_from_the_patient_s_own_page(house: Practice) -> None:
+    browser = house.browser("claire")
+    page = browser.client.get("/audit?question=opened").get_data(as_text=True)
+    assert "Rapport pour le patient" not in page
+    patient = house.patient("claire", "Relevé")
+    page = browser.client.get(f"/patients/{patient.id}/accesses").get_data(as_text=True)
+    assert "Rapport pour le patient" in page
+    answer = browser.post(f"/patients/{patient.id}/accesses/report", {"since": "2001-01-01"})
+    assert answer.status_code == 200
+    assert "Qui a consulté mon dossier ?" in answer.get_data(as_text=True)
+    assert house.events("patient.report_given") == ["success"]
+    assert house.browser("thomas").post(f"/patients/{patient.id}/accesses/report", {}).status_code in {403, 404}
+
+
+def test_an_auditor_compares_the_log_with_a_kept_checkpoint(house: Practice) -> None:
+    browser = house.browser("nadia")
+    kept = browser.client.get("/audit/checkpoint").get_data(as_text=True)
+    form = browser.client.get("/audit/kept").get_data(as_text=True)
+    assert "Comparer avec un point de contrôle gardé" in form
+    answer = browser.post("/audit/kept", {"checkpoint": kept.replace("\n", "\r\n")})
+    assert answer.status_code == 200
+    assert "Le journal contient toujours" in answer.get_data(as_text=True)
+    head, size, *rest = kept.split("\n")
+    for typed, said in (
+        ("\n".join([head, str(int(size) + 1), *rest]), "Sa signature est fausse"),
+        (kept.replace(head, "coffre.invalid/log/other"), "Aucune clé de ce journal"),
+        ("bonjour", "collez-le en entier"),
+        ("", "collez-le en entier"),
+    ):
+        answer = browser.post("/audit/kept", {"checkpoint": typed})
+        assert answer.status_code == 422
+        assert said in answer.get_data(as_text=True)
+    assert house.browser("claire").client.get("/audit/kept").status_code == 403
+    assert house.browser("claire").post("/audit/kept", {"checkpoint": kept}).status_code == 403
+
+
+def test_the_log_s_own_readers_do_not_hide_everything_else(house: Practice) -> None:
+    browser = house.browser("nadia")
+    for _ in range(3):
+        page = browser.client.get("/audit").get_data(as_text=True)
+    assert "lectures du journal lui-même ne sont pas montrées" in page
+    assert "Journal consulté</td>" not in page
+    for address in ("/audit?readings=1", "/audit?question=log"):
+        page = browser.client.get(address).get_data(as_text=True)
+        assert "ne sont pas montrées" not in page
+        assert "Journal consulté" in page
+    assert len(house.events("audit.view")) >= 3, "they stay logged"
+
+
+def test_each_question_is_a_screen_with_a_count_and_an_export(house: Practice) -> None:
+    browser = house.browser("nadia")
+    for question in QUESTIONS:
+        page = browser.client.get(f"/audit?question={question}").get_data(as_text=True)
+        assert f'question={question}" aria-current="true"' in page
+        assert f'name="question" value="{question}"' in page
+    assert "Étendue" in browser.client.get(f"/audit?question={question}&extent=1").get_data(as_text=True)

@@ -18,7 +18,7 @@ from vault.audit import note, offline, report, tiles
 from vault.audit.append import Receipt
 from vault.audit.checkpoint import Signed, Witnessed
 from vault.audit.entries import counts
-from vault.audit.events import Action, Event, Note, Outcome, System
+from vault.audit.events import Action, Event, Note, Outcome, Purpose, System
 from vault.audit.evidence import Evidence, Kind, kind_of, request_of, request_word, single_proof
 from vault.audit.export import Export, no_names
 from vault.audit.formats import bundle
@@ -26,9 +26,10 @@ from vault.audit.formats.csv import Look
 from vault.audit.forward import Forwarder, connect
 from vault.audit.keeper import Keeper, this_run
 from vault.audit.lines import Line, line_of
+from vault.audit.questions import NOISE
 from vault.audit.retention import Durations
 from vault.audit.reviewing import Reviewing
-from vault.audit.search import Filters
+from vault.audit.search import Extent, Filters
 from vault.audit.verify import Verdict, Verification
 from vault.audit.witness import ask, parse_cosigner
 from vault.errors import KeysUnavailable, NotFound, Tampered, VaultError
@@ -77,6 +78,8 @@ class Timeline:
 
     page: Page[Line]
     next_before: int | None
+    passed_over: int = 0
+    """Entries about the log's own readers, left out between these; at most COUNTED."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +128,31 @@ class Auditing(Reviewing):
 
     # --- reading
 
-    def timeline(self, actor: Actor, filters: Filters, *, before: int | None = None, limit: int = 50) -> Timeline:
+    def timeline(
+        self, actor: Actor, filters: Filters, *, before: int | None = None, limit: int = 50, is_quiet: bool = False
+    ) -> Timeline:
         """The newest entries that the filters let through and the actor's role may read; reading is itself an event.
 
-        Patients appear by their log reference. Raises Forbidden, Invalid, LogUnavailable.
+        Patients appear by their log reference. ``is_quiet`` leaves out, and counts, what the log says about its own readers.
+        Raises Forbidden, Invalid, LogUnavailable.
         """
         allowed = self._allowed(actor, Act.AUDIT_READ, filters)
         action = Action.AUDIT_SEARCH if filters.described() else Action.AUDIT_VIEW
         if before is None:
             self._log.record(self._event(actor, action, filters))
-        rows, more = self._search.newest(allowed, before=before, limit=limit)
+        rows, more = self._search.newest(allowed, before=before, limit=limit, without=NOISE if is_quiet else ())
+        last = rows[-1].position if more else 0
+        passed_over = self._search.passed_over(allowed, NOISE, last, before) if is_quiet else 0
         people = self._names.display_names()
         lines = tuple(line_of(record, people, {}) for record in self._reader.open(rows))
-        return Timeline(Page(lines, more), rows[-1].position if more else None)
+        return Timeline(Page(lines, more), last if more else None, passed_over)
+
+    def extent(self, actor: Actor, filters: Filters) -> Extent:
+        """How many people, patients and documents the filters' entries are about. Raises Forbidden, Invalid, LogUnavailable."""
+        allowed = self._allowed(actor, Act.AUDIT_EXPORT, filters)
+        found = self._search.extent(allowed)
+        self._log.record(self._event(actor, Action.AUDIT_SEARCH, allowed, changed=("extent",)))
+        return found
 
     # --- export
 
@@ -246,12 +261,20 @@ class Auditing(Reviewing):
         return single_proof(self._log, self.checkpoints.make(keep=True), position)
 
     def extends(self, actor: Actor, kept: str) -> note.Checkpoint:
-        """Whether the log still extends a checkpoint that somebody kept; gives that checkpoint.
+        """Whether the log still extends a checkpoint that somebody kept; gives that checkpoint. The answer is an event.
 
-        Raises Forbidden, Tampered (another key, another log, a rewritten or shortened log), KeysUnavailable.
+        Raises Forbidden, Tampered (another key, another log, a rewritten or shortened log), KeysUnavailable, LogUnavailable.
         """
         self._allowed(actor, Act.AUDIT_VERIFY, Filters())
-        return self.checkpoints.must_extend(kept)
+        asked = Event(Action.AUDIT_SEARCH, Outcome.SUCCESS, actor, note=Note(purpose=Purpose.HCOMPL, changed=("since",)))
+        try:
+            head = self.checkpoints.must_extend(kept)
+        except Tampered as error:
+            failed = replace(asked.note, code=str(error.details.get("kind", error.code)))
+            self._log.record(replace(asked, outcome=Outcome.FAILED, note=failed))
+            raise
+        self._log.record(replace(asked, note=replace(asked.note, count=head.size)))
+        return head
 
     def cosign(self, actor: Actor, url: str, key: str) -> str:
         """The head of the log, signed by the installation and by a witness elsewhere; kept. A disagreement is an event.

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +25,7 @@ from vault.audit.events import Action, Outcome, action_of
 from vault.audit.formats.csv import Dialect, Look
 from vault.audit.lines import Line
 from vault.audit.period import parse_period
+from vault.audit.questions import QUESTIONS, narrowed_by
 from vault.audit.search import Filters
 from vault.audit.words import WORDS
 from vault.errors import Invalid
@@ -49,6 +51,8 @@ def _filter_options(command: Any) -> Any:
             click.option("--actor", help="The id of a person."),
             click.option("--patient", help="The id of a patient."),
             click.option("--document", help="The id of a document."),
+            click.option("--reference", help="A patient's log reference, instead of the id."),
+            click.option("--question", type=click.Choice(list(QUESTIONS)), help="What auditors often ask, by its short name."),
         )
     ):
         command = option(command)
@@ -64,9 +68,11 @@ def _filters(
     actor: str | None,
     patient: str | None,
     document: str | None,
+    reference: str | None = None,
+    question: str | None = None,
 ) -> Filters:
     start, end = parse_period(since, until)
-    return Filters(
+    chosen = Filters(
         since=start,
         until=end,
         actions=tuple(_action(slug) for slug in actions),
@@ -74,7 +80,9 @@ def _filters(
         actor=PersonId(actor) if actor else None,
         patient=PatientId(patient) if patient else None,
         document=DocumentId(document) if document else None,
+        reference=reference,
     )
+    return narrowed_by(question or "", chosen)
 
 
 def _action(slug: str) -> Action:
@@ -166,10 +174,13 @@ def verify(console: Console, since: Path | None, as_json: bool) -> None:
         "size": verdict.size,
         "root": verdict.root.hex(),
         "signed_size": verdict.signed_size,
+        "marked_size": verdict.marked_size,
         "first_bad": None if bad is None else {"index": bad.index, "kind": bad.kind.value},
     }
     period = f"{_moment(verdict.first_at)} – {_moment(verdict.last_at)}"
-    answer(data, [f"The log is whole: {verdict.size} entries, {period}."] if bad is None else [], as_json=as_json)
+    marked = verdict.marked_size
+    word = "The token keeps no mark of it, or is away." if marked is None else f"The token vouches for {marked} of them."
+    answer(data, [f"The log is whole: {verdict.size} entries, {period}. {word}"] if bad is None else [], as_json=as_json)
     if bad is not None:
         raise NotWell(f"The log is not whole: entry {bad.index}, {bad.kind}.")
 
@@ -278,6 +289,39 @@ def forward(console: Console, collector: str, state: Path, authorities: Path | N
         raise Invalid("the collector is host:port", field="collector", reason="malformed")
     sent = console.vault.auditing.forward(auditor(console), (host.strip("[]"), int(port)), state, authorities)
     answer({"sent": sent}, [f"{sent} messages sent."], as_json=as_json)
+
+
+@audit.command("list")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1_000_000), help="The newest so many.")
+@_filter_options
+@json_option
+@click.pass_obj
+def list_(console: Console, /, limit: int, as_json: bool, **asked: Any) -> None:
+    """List the entries that the filters let through, newest first. Looking is itself an entry.
+
+    \b
+    Example:
+      coffre audit list --question outside --since 2026-01-01
+      coffre audit list --actor 5f0c… --action document.view
+    """
+    lines = list(islice(_all(console, _filters(**asked)), limit))
+    answer({"entries": [_as_dict(line) for line in lines]}, [_as_text(line) for line in lines] or ["None."], as_json=as_json)
+
+
+@audit.command()
+@_filter_options
+@json_option
+@click.pass_obj
+def extent(console: Console, /, as_json: bool, **asked: Any) -> None:
+    """Count the patients, documents and accounts behind the entries that the filters let through: how far a breach goes.
+
+    \b
+    Example:
+      coffre audit extent --actor 5f0c… --since 2026-03-01 --until 2026-03-02
+    """
+    found = console.vault.auditing.extent(auditor(console), _filters(**asked))
+    data = {"entries": found.entries, "patients": found.patients, "documents": found.documents, "people": found.people}
+    answer(data, [f"{count} {name}" for name, count in data.items()], as_json=as_json)
 
 
 @audit.command("who-saw")

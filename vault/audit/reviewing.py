@@ -16,7 +16,7 @@ from vault.audit.review import Judgement, OpenAlert, Sampled
 from vault.audit.search import Filters
 from vault.errors import NotFound
 from vault.model import Actor, EventId, PatientId
-from vault.people.policy import Act
+from vault.people.policy import LOG_REACH, Act, LogReach
 
 NOT_FOR_PATIENTS = frozenset({Action.AUDIT_ALERT_RAISED, Action.AUDIT_ALERT_CLOSED, Action.AUDIT_REVEAL_IDENTITY})
 """Reviews under way are not in the report that a patient gets: they may concern other people."""
@@ -49,10 +49,14 @@ class Reviewing(Desk):
     def patient_report(self, actor: Actor, filters: Filters, practice: str) -> report.Paper:
         """The report of accesses that a patient may ask for; giving it is itself an entry.
 
-        ``filters`` name the patient, by id or by log reference, and the period; nothing else of them counts.
+        ``filters`` name the patient, by id or by log reference, and the period; nothing else of them counts. Whoever treats the
+        patient reads all of it anyway; others want the right to see names.
         Raises Forbidden, StepUpRequired, NotFound, KeysUnavailable.
         """
-        self._allowed(actor, Act.AUDIT_REVEAL, Filters(patient=filters.patient, reference=filters.reference))
+        is_clinician = LOG_REACH[actor.role] is LogReach.OWN_PATIENTS
+        treats = is_clinician and filters.patient is not None and self._treats(actor, filters.patient)
+        act = Act.AUDIT_READ if treats else Act.AUDIT_REVEAL
+        self._allowed(actor, act, Filters(patient=filters.patient, reference=filters.reference))
         patient = self._patient(filters)
         names = self._identities.names([patient]) if patient else {}
         if patient is None or patient not in names:

@@ -5,9 +5,10 @@ It must not know formats.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from sqlalchemy import ColumnElement, Connection, false, or_, select
+from sqlalchemy import ColumnElement, Connection, false, func, or_, select
 
 from vault.audit import tiles
 from vault.audit.append import AuditLog
@@ -20,6 +21,8 @@ from vault.model import DocumentId, Micros, PatientId, PersonId
 from vault.storage.schema import audit_entries
 
 PAGE_LIMIT = 500
+COUNTED = 1_000
+"""Where counting what a page passes over ends."""
 
 TECHNICAL_FAMILIES = ("system.", "hsm.", "key.", "log.")
 """What a technical admin reads, beside the other events of the technical retention class."""
@@ -68,6 +71,17 @@ class Filters:
             "flags": int(self.flags),
         }
         return {name: value for name, value in parts.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far something goes: what a breach notification has to say (GDPR article 33)."""
+
+    entries: int
+    people: int
+    """Accounts, components and unknown names that acted."""
+    patients: int
+    documents: int
 
 
 def is_technical(action: Action) -> bool:
@@ -134,11 +148,16 @@ class Search:
             whole = whole & part
         return whole
 
-    def newest(self, filters: Filters, *, before: int | None, limit: int) -> tuple[list[Entry], bool]:
-        """The newest entries before position ``before``, and whether older ones remain."""
+    def newest(
+        self, filters: Filters, *, before: int | None, limit: int, without: Collection[Action] = ()
+    ) -> tuple[list[Entry], bool]:
+        """The newest entries before position ``before``, none of an action of ``without``, and whether older ones remain."""
         limit = max(1, min(limit, PAGE_LIMIT))
         columns = audit_entries.c
         condition = self.condition(filters)
+        if without:
+            heard = columns.action.not_in([action.value for action in without])
+            condition = heard if condition is None else condition & heard
         with self._log.db.read() as connection:
             size = tiles.size_of(connection)
             start, end = self.bounds(connection, filters, size)
@@ -148,6 +167,28 @@ class Search:
                 query = query.where(condition)
             rows = [entry_of(row) for row in connection.execute(query.order_by(columns.position.desc()).limit(limit + 1))]
         return rows[:limit], len(rows) > limit
+
+    def passed_over(self, filters: Filters, actions: Collection[Action], start: int, end: int | None) -> int:
+        """How many entries of ``actions`` in positions [start, end) are among what the filters let through; COUNTED at most."""
+        columns = audit_entries.c
+        wanted = columns.action.in_([action.value for action in actions]) & (columns.position >= start)
+        if end is not None:
+            wanted &= columns.position < end
+        condition = self.condition(filters)
+        query = select(columns.position).where(wanted if condition is None else wanted & condition).limit(COUNTED)
+        with self._log.db.read() as connection:
+            return connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+
+    def extent(self, filters: Filters) -> Extent:
+        """How many entries, people, patients and documents; reads every entry that the filters let through."""
+        columns = audit_entries.c
+        counted = [func.count(func.distinct(columns[name])) for name in ("actor_index", "patient_index", "document_index")]
+        condition = self.condition(filters)
+        with self._log.db.read() as connection:
+            start, end = self.bounds(connection, filters, tiles.size_of(connection))
+            query = select(func.count(), *counted).where((columns.position >= start) & (columns.position < end))
+            counts = connection.execute(query if condition is None else query.where(condition)).one()
+        return Extent(*[int(count) for count in counts])
 
 
 def narrowed(filters: Filters, actor: PersonId) -> Filters:

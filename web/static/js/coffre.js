@@ -14,6 +14,7 @@ const modules = {
   offline: () => import("./offline.js"),
   popover: () => import("./popover.js"),
   print: () => import("./print.js"),
+  textfile: () => import("./textfile.js"),
   reveal: () => import("./reveal.js"),
   rows: () => import("./rows.js"),
   search: () => import("./search.js"),
