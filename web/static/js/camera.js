@@ -103,6 +103,7 @@ export function camera({ dialog, opener, lenses, take }) {
   part("take").addEventListener("click", async () => { if (video.videoWidth) { await add(video, video.videoWidth, video.videoHeight); tell(says.saysAdd); } });
   part("finish").addEventListener("click", finish);
   part("leave").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("cancel", (event) => { if (pages.length) event.preventDefault(); }); // Escape alone loses no page
   dialog.addEventListener("close", () => { dark(); pages = []; strip.replaceChildren(); });
   if (navigator.mediaDevices?.getUserMedia) opener.addEventListener("click", () => open(true));
   else opener.hidden = true; // only over HTTPS, or on this very machine
