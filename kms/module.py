@@ -48,7 +48,8 @@ class Module:
         self.epoch = 0
         self.reopenings = 0
         self._settings = settings
-        self._gate = threading.Condition()
+        self._mutex = threading.Lock()
+        self._gate = threading.Condition(self._mutex)
         self._inside = 0
         self._is_reopening = False
         self.is_initialised = False
@@ -71,7 +72,7 @@ class Module:
 
     def enter(self, timeout_s: float) -> int:
         """Before a call: the epoch in which it will run. Raises KeysUnavailable while the module is being re-initialised."""
-        with self._gate:
+        with self._mutex:
             if self._is_reopening and not self._gate.wait_for(lambda: not self._is_reopening, timeout_s):
                 raise KeysUnavailable("the key module is being re-initialised")
             self._inside += 1
@@ -79,7 +80,7 @@ class Module:
 
     def leave(self) -> None:
         """After a call has really come back (not when its caller gave up)."""
-        with self._gate:
+        with self._mutex:
             self._inside -= 1
             if self._is_reopening:
                 self._gate.notify_all()

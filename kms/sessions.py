@@ -85,7 +85,9 @@ class Pool:
         self._pin = PinFile(settings.pin_file)
         self._limit = max(1, min(settings.sessions, self.profile.sessions) - 1)  # the anchor takes one
         self._pid = os.getpid()
-        self._free = threading.Condition()
+        self._mutex = threading.Lock()
+        self._free = threading.Condition(self._mutex)
+        self._waiting = 0
         self._idle: list[_Seat] = []
         self._seats = 0
         self._hanging = 0
@@ -199,7 +201,7 @@ class Pool:
         return result
 
     def _borrow(self, deadline: float) -> _Seat:
-        with self._free:
+        with self._mutex:
             if self._hanging and self._probe_at:
                 now = time.monotonic()
                 if now < self._probe_at or self._hanging >= self._limit:
@@ -208,20 +210,25 @@ class Pool:
             if self._idle:
                 return self._idle.pop()
             if self._seats >= self._limit:
-                if not self._free.wait_for(lambda: self._idle, max(0.0, deadline - time.monotonic())):
-                    raise KeysBusy("every session on the token stayed busy")
-                return self._idle.pop()
+                self._waiting += 1
+                try:
+                    if not self._free.wait_for(lambda: self._idle, max(0.0, deadline - time.monotonic())):
+                        raise KeysBusy("every session on the token stayed busy")
+                    return self._idle.pop()
+                finally:
+                    self._waiting -= 1
             self._seats += 1
         return _Seat(f"coffre-keys-{self._seats}", self._returned)
 
     def _give_back(self, seat: _Seat) -> None:
-        with self._free:
+        with self._mutex:
             if self._is_closed:
                 self._seats -= 1
                 seat.lane.stop()
                 return
             self._idle.append(seat)
-            self._free.notify()
+            if self._waiting:
+                self._free.notify()
 
     def _returned(self, seat: _Seat, late: bool) -> None:
         self.module.leave()
