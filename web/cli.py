@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -21,6 +22,7 @@ from vault.cli import Console, default_config, doctor, init
 from vault.errors import KeysUnavailable, LogUnavailable, StorageFull, StorageUnavailable, Tampered, VaultError
 from vault.people.cli import user
 from vault.upkeep import custody_cli, recovery_cli
+from vault.upkeep.backup_cli import backup
 from vault.upkeep.documents_cli import documents
 from web.demo import demo
 from web.serve import serve as run_server
@@ -76,14 +78,19 @@ def serve(console: Console) -> None:
 
 for custody_verb in (*custody_cli.verbs, *recovery_cli.verbs):
     keys.add_command(custody_verb)
-for verb in (init, doctor, user, keys, documents, audit, demo):
+for verb in (init, doctor, user, keys, documents, audit, backup, demo):
     coffre.add_command(verb)
 
 
 def main() -> None:
-    """The console script. Errors are one or two plain sentences on standard error, never a traceback."""
+    """The console script."""
+    last_door(coffre)
+
+
+def last_door(work: Callable[[], object]) -> None:
+    """Do it; errors are one or two plain sentences on standard error, never a traceback; the exit status says which kind."""
     try:
-        coffre()
+        work()
     except (VaultError, KmsError) as error:
         click.echo(f"coffre: {error}", err=True)
         sys.exit(exit_code(error))
