@@ -36,8 +36,8 @@ def _fill(database: Path, count: int, person: str) -> None:
     )
     connection.executemany(
         "INSERT INTO document_versions (document, version, blob, scope, data_key_sealed, description_sealed, size, sealed_size,"
-        " sealed_sha256, fingerprint, deposited_at, deposited_by, channel)"
-        " VALUES (?, 1, ?, ?, ?, ?, 200000, 200300, ?, ?, 0, ?, 'browser')",
+        " sealed_sha256, fingerprint, mac, deposited_at, deposited_by, channel)"
+        " VALUES (?, 1, ?, ?, ?, ?, 200000, 200300, ?, ?, 1, 0, ?, 'browser')",
         ((document, document, patient, *sealed[:2], sealed[2], os.urandom(32), person) for document, patient in rows),
     )
     connection.commit()
