@@ -73,6 +73,12 @@ def test_verb_is_documented_and_shows_an_example(verb: str) -> None:
     assert re.search(r"(?m)^\s*(?:\$ |\w+=\S+ )*coffre ", text), f"{verb} --help shows no example"
 
 
+def test_every_group_of_verbs_shows_an_example() -> None:
+    groups = [web.cli.coffre, *(each for each in web.cli.coffre.commands.values() if isinstance(each, click.Group))]
+    silent = [group.name for group in groups if not re.search(r"(?m)^\s+coffre ", group.help or "")]
+    assert silent == [], "`--help` shows no example"
+
+
 @pytest.mark.parametrize("role", sorted(Role))
 def test_role_is_documented(role: Role) -> None:
     assert f"`{role}`" in documentation()

@@ -11,9 +11,12 @@ from typing import NoReturn
 
 import click
 
+from kms.process import harden
 from kms.terminal import answer, json_option
 from vault.demo import phone, stage
 from vault.demo.stage import Demo
+from web.serve import serve as run_server
+from web.settings import load
 
 DEFAULT_DIRECTORY = Path("var/demo")
 HOST = "127.0.0.1"
@@ -62,9 +65,11 @@ def demo(context: click.Context, directory: Path, port: int, prepare_only: bool)
         _refuse_taken(port)
     bind = f"{HOST}:{port}"
     made = stage.prepare(context.obj, bind=bind, tell=lambda line: click.echo(f"{line} …"))
-    _explain(made, port, directory)
-    if not prepare_only:
-        _serve(made, bind)
+    if prepare_only:
+        _explain(made, port, directory)
+    else:
+        click.echo("Starting the server …")
+        _serve(made, port, directory)
 
 
 @demo.command()
@@ -113,6 +118,7 @@ def _explain(made: Demo, port: int, directory: Path) -> None:
     ]
     for line in lines:
         click.echo(line)
+    sys.stdout.flush()
 
 
 def _near(path: Path) -> Path:
@@ -120,9 +126,17 @@ def _near(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _serve(made: Demo, bind: str) -> NoReturn:
-    """Become ``coffre serve``: a fresh process, which has never touched the token."""
+def _serve(made: Demo, port: int, directory: Path) -> NoReturn:
+    """Become a fresh process, which has never touched the token, to serve it."""
     sys.stdout.flush()
-    environment = {**os.environ, "COFFRE_CONFIG": str(made.config), "COFFRE_WEB_BIND": bind}
-    command = [sys.executable, "-c", "from web.cli import main; main()", "serve"]
-    os.execve(sys.executable, command, environment)  # noqa: S606  # ourselves, no shell
+    environment = {**os.environ, "COFFRE_CONFIG": str(made.config), "COFFRE_WEB_BIND": f"{HOST}:{port}"}
+    work = f"served({str(made.directory)!r}, {port}, {str(directory)!r})"
+    program = f"from web.cli import last_door; from web.demo import served; last_door(lambda: {work})"
+    os.execve(sys.executable, [sys.executable, "-c", program], environment)  # noqa: S606  # ourselves, no shell
+
+
+def served(place: str, port: int, directory: str) -> None:
+    """Serve the demo at ``place``, and say how to sign in once somebody can; ``directory`` as it was typed."""
+    harden()
+    made = stage.find(Path(place))
+    run_server(load(made.config, os.environ), ready=lambda: _explain(made, port, Path(directory)))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.errors import AppImportError
 from gunicorn.http import wsgi
 
+from kms.errors import KmsError
 from kms.process import harden
-from vault.errors import VaultError
-from vault.opening import open_vault
+from kms.terminal import Exit
+from vault.errors import BadSettings, VaultError
+from vault.opening import Vault, open_vault
 from web import create_app
 from web.settings import WebSettings
 
@@ -25,8 +33,10 @@ GRACE_S = 30
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hints
     """One worker with many threads; the vault is opened in the worker, after the fork, as PKCS#11 demands."""
 
-    def __init__(self, settings: WebSettings) -> None:
+    def __init__(self, settings: WebSettings, ready: Callable[[], None]) -> None:
+        """``ready`` is called in the worker, once it takes requests."""
         self._settings = settings
+        self._ready = ready
         super().__init__()
 
     def load_config(self) -> None:
@@ -51,6 +61,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hin
             "secure_scheme_headers": {},
             "certfile": str(web.tls_certificate_file) if web.tls_certificate_file else None,
             "keyfile": str(web.tls_key_file) if web.tls_key_file else None,
+            "post_worker_init": lambda _worker: self._ready(),
             "worker_exit": lambda _server, worker: _close(worker),
         }
         for name, value in choices.items():
@@ -60,11 +71,20 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hin
     def load(self) -> Any:
         """Called in the worker."""
         harden()
-        vault = open_vault(self._settings.vault, names=self._settings.web.names)
+        vault = opened(self._settings)
         vault.auditing.serve("web", _report)
         vault.people.serve(self._settings.vault.mail, _report)
         vault.patrol.start(_report)
         return create_app(self._settings, vault)
+
+
+def opened(settings: WebSettings) -> Vault:
+    """The vault to serve. Why it can't be is one sentence: gunicorn prints an AppImportError, and ends."""
+    try:
+        return open_vault(settings.vault, names=settings.web.names)
+    except (VaultError, KmsError) as error:
+        reason = f"coffre: the server can't start: {error} (code {error.code}: docs/operations.md, Errors)"
+        raise AppImportError(reason) from None
 
 
 def _report(error: VaultError) -> None:
@@ -78,7 +98,29 @@ def _close(worker: Any) -> None:
         application.extensions["coffre"].close()
 
 
-def serve(settings: WebSettings) -> None:
-    """Serve until SIGTERM or SIGINT, then let requests under way finish."""
+def serve(settings: WebSettings, ready: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT, then let requests under way finish. Raises BadSettings, StorageUnavailable.
+
+    ``ready`` is called once requests are taken.
+    """
     wsgi.SERVER = "Coffre"  # what the Server header says; there is no setting for it
-    Server(settings).run()
+    must_be_free(settings.web.bind)
+    try:
+        Server(settings, ready).run()
+    except SystemExit as end:
+        # What could not be opened has said why on standard error.
+        sys.exit(Exit.UNAVAILABLE if end.code == Arbiter.APP_LOAD_ERROR else end.code)
+
+
+def must_be_free(bind: str) -> None:
+    """Say at once that somebody else listens there, instead of after five tries. Raises BadSettings."""
+    host, _, port = bind.rpartition(":")
+    host = host.strip("[]")
+    try:
+        with socket.create_server(
+            (host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET, reuse_port=False
+        ):
+            pass
+    except OSError as error:
+        taken = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror
+        raise BadSettings(f"can't listen on {bind}: {taken}; choose another [web] bind") from error

@@ -34,7 +34,12 @@ from vault.model import DocumentId, PatientId, PersonId
 
 @click.group()
 def audit() -> None:
-    """The access log: read it, export it, prove that it is whole."""
+    """The access log: read it, export it, prove that it is whole.
+
+    \b
+    Example:
+      coffre audit verify
+    """
 
 
 for _command in papers_cli.COMMANDS:

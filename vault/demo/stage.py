@@ -89,10 +89,20 @@ def find(directory: Path) -> Demo:
         rows: list[dict[str, Any]] = json.loads((directory / ACCOUNTS).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise NotInitialised(f"There is no demo in {directory}: run `make demo`, or `coffre demo`.") from error
-    accounts = tuple(
-        Account(**{**row, "role": Role(row["role"]), "recovery_codes": tuple(row["recovery_codes"])}) for row in rows
+    return Demo(directory, tuple(_account(row) for row in rows))
+
+
+def _account(row: Mapping[str, Any]) -> Account:
+    """A row of accounts.json; what people are called is known from the cast."""
+    names = {person.username: person.display_name for person in cast.PEOPLE}
+    return Account(
+        username=row["username"],
+        display_name=names.get(row["username"], row["username"]),
+        role=Role(row["role"]),
+        password=row["password"],
+        totp_secret=row["totp_secret"],
+        recovery_codes=tuple(row["recovery_codes"]),
     )
-    return Demo(directory, accounts)
 
 
 def prepare(directory: Path, *, bind: str, tell: Tell, environment: Mapping[str, str] = os.environ) -> Demo:
@@ -217,7 +227,14 @@ def _admit(vault: Vault, part: Part, actors: Mapping[str, Actor]) -> list[Docume
         act_date = _today() - timedelta(days=form.days_ago)
         body = io.BytesIO(paper.FORMS[form.form](part.identity, act_date))
         stored = vault.documents.store(
-            reception, patient.id, type=form.type, act_date=act_date, file_name=form.file_name, body=body, channel="scan"
+            reception,
+            patient.id,
+            type=form.type,
+            act_date=act_date,
+            file_name=form.file_name,
+            body=body,
+            channel="scan",
+            is_urgent=form.is_urgent,
         )
         if form.days_ago > cast.READ_AFTER_DAYS:
             vault.reading.integrate(actors[part.doctor.username], stored.id)
@@ -256,11 +273,10 @@ def _write_accounts(path: Path, accounts: tuple[Account, ...]) -> None:
     rows = [
         {
             "username": account.username,
-            "display_name": account.display_name,
-            "role": account.role,
             "password": account.password,
             "totp_secret": account.totp_secret,
             "recovery_codes": account.recovery_codes,
+            "role": account.role,
         }
         for account in accounts
     ]

@@ -39,7 +39,12 @@ NOBODY_YET = "Nobody yet. Make the first owner: coffre user add --role owner NAM
 
 @click.group()
 def user() -> None:
-    """Accounts of those who work here."""
+    """Accounts of those who work here.
+
+    \b
+    Example:
+      coffre user list
+    """
 
 
 @user.command()

@@ -42,7 +42,12 @@ class Console(Protocol):
 
 @click.group()
 def documents() -> None:
-    """Take in, check and tidy the stored documents."""
+    """Take in, check and tidy the stored documents.
+
+    \b
+    Example:
+      coffre documents verify
+    """
 
 
 documents.add_command(ingest)

@@ -42,7 +42,7 @@ def test_has_somebody_in_each_role_whose_secrets_stand_in_a_closed_file(made: De
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     rows = json.loads(file.read_text(encoding="utf-8"))
     assert {row["role"] for row in rows} == set(Role)
-    assert {"username", "password", "totp_secret", "recovery_codes", "role"} <= set(rows[0])
+    assert list(rows[0]) == ["username", "password", "totp_secret", "recovery_codes", "role"]
     assert len({row["password"] for row in rows}) == len(rows)
 
 
