@@ -129,7 +129,7 @@ def filters() -> dict[str, Callable[..., Any]]:
 
 def changed_by(identity: Identity, given: Mapping[str, Any]) -> Identity:
     """``identity`` with the members that a program gave; an empty text takes a trait away."""
-    values = {name: value if value != "" else None for name, value in given.items() if value is not None}
+    values: dict[str, Any] = {name: value if value != "" else None for name, value in given.items() if value is not None}
     if "ins" in values and values["ins"] is None:
         values["ins_oid"] = None
     return replace(identity, **values)

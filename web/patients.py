@@ -108,7 +108,7 @@ def show(patient: str) -> Response | str:
     """
     found = vault().patients.get(actor(), PatientId(patient))
     if found.id != patient:  # merged into another file: that one's address is the one to keep
-        return redirect(url_for("patients.show", patient=found.id, **request.args.to_dict()), 303)
+        return redirect(url_for("patients.show", patient=found.id, open=request.args.get("open")), 303)
     try:
         facts = file_of(found.id)
     except NotFound:

@@ -205,7 +205,7 @@ def test_what_each_status_asks_for(lacking: dict[str, str | None], status: Ident
     with pytest.raises(Invalid) as refusal:
         checked(who, TODAY)
     assert refusal.value.details["reason"] == reason
-    assert checked(replace(who, status=IdentityStatus.PROVISIONAL), TODAY)
+    assert checked(replace(who, status=IdentityStatus.PROVISIONAL), TODAY).status is IdentityStatus.PROVISIONAL
 
 
 def test_a_wrong_key_is_a_warning_until_the_identity_is_qualified() -> None:

@@ -12,7 +12,8 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.conftest import Clock
-from tests.vault.records.desk import TENANT, Desk, identity, open_desk, scan
+from tests.vault.people.conftest import TENANT
+from tests.vault.records.desk import Desk, identity, open_desk, scan
 from tests.vault.records.house import CLAIRE, House, open_house
 from vault.errors import AlreadyPresent, Conflict, Forbidden, Invalid, NotFound, StepUpRequired, VaultError
 from vault.model import Actor, DocumentId, Identity, IdentityStatus, Micros, PatientId, PersonId, Role, Sex
