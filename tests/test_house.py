@@ -188,7 +188,7 @@ def test_silenced_checks_carry_a_reason(path: Path) -> None:
 )
 def test_locks_hold_hashes_and_no_place(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
-    assert not re.search(r"https?://|file:|--(?:extra-)?index-url|--find-links|^-", text, re.MULTILINE)
+    assert not re.search(r"https?://|file:|--(?:extra-)?inde[x]-url|--find-link[s]|^-", text, re.MULTILINE)
     pins = re.findall(r"^[\w.\[\],-]+==[^\s;\\]+", text, re.MULTILINE)
     assert len(pins) > 20
     for block in re.split(r"\n(?=[\w])", text)[1:]:
@@ -200,3 +200,46 @@ def test_runtime_lock_is_part_of_the_wider_ones() -> None:
         return set(re.findall(r"^[\w.\[\],-]+==[^\s;\\]+", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE))
 
     assert pins("requirements.txt") <= pins("requirements-demo.txt") <= pins("requirements-dev.txt")
+
+
+OF_A_MACHINE = {
+    "somebody's home directory": re.compile(r"/(?:root|home/[\w.-]+|Users/[\w.-]+)/\w"),
+    "a package index": re.compile(r"--(?:extra-)?inde[x]-url|--find-link[s]|\b(?:PIP|UV)_(?:EXTRA_)?INDE[X]|tool\.uv\.inde[x]"),
+    "a registry's address": re.compile(r"https?://[\w.@:-]*(?:pyp[i]|npmj[s]|registr[y]|artifact[s]?|nexu[s])[\w.-]*[/:]"),
+    "a tool as author": re.compile(r"(?i)co-authored-b[y]|\bgenerated wit[h] |\bas an? (?:ai|language mode[l])\b"),
+}
+"""What belongs to the machine or the tool that a file was written with, never to the project. No pattern matches itself."""
+
+
+@cache
+def texts() -> dict[str, str]:
+    """Every tracked text file, lock files included."""
+    found = {}
+    for path in tracked():
+        data = path.read_bytes()
+        if b"\0" not in data[:8192]:
+            found[named(path)] = data.decode("utf-8", errors="replace")
+    return found
+
+
+@pytest.mark.parametrize("trace", OF_A_MACHINE)
+def test_nothing_tracked_tells_where_or_with_what_it_was_written(trace: str) -> None:
+    offenders = [
+        f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {match[0]}"
+        for name, text in texts().items()
+        for match in OF_A_MACHINE[trace].finditer(text)
+    ]
+    assert offenders == [], f"names {trace}"
+
+
+def test_the_patterns_see_what_they_are_for() -> None:
+    """Samples are put together here, so that this file holds none of them."""
+    samples = {
+        "somebody's home directory": ["/ho" + "me/lea/coffre", "/ro" + "ot/project"],
+        "a package index": ["--index" + "-url", "PIP_IND" + "EX_URL"],
+        "a registry's address": ["https://py" + "pi.example/simple", "https://reg" + "istry.example:5000/x"],
+        "a tool as author": ["Co-Authored" + "-By: somebody"],
+    }
+    for trace, lines in samples.items():
+        for line in lines:
+            assert OF_A_MACHINE[trace].search(line), line
