@@ -186,6 +186,8 @@ class Backup:
     def _bodies(self, place: Path, copied: _Copied, begin: Begin) -> None:
         """Copy what is new, and list everything. Raises Vanished."""
         pool = self._depot.bodies()
+        for left in list(pool.leftovers()):  # what a cut run left; nobody else copies into this place now
+            pool.discard(left.blob)
         present = {entry.blob: entry.size for entry in pool.list()}
         copied.lacking = []
         listed: list[str] = []

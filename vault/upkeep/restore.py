@@ -215,7 +215,7 @@ class Restore:
     def _bodies(self, made: Manifest, copying: Begin, *, mends: bool) -> int:
         """Every body that is not in its place; one that is there is read, and only with ``mends`` put right."""
         source, target = self._depot.bodies(), open_blobs(self._settings.blobs)
-        present = {entry.blob for entry in target.list()}
+        present, left = {entry.blob for entry in target.list()}, {entry.blob for entry in target.leftovers()}
         advance, copied = copying(made.documents), 0
         for listed in listed_in(self._depot.place(made.id) / made.blobs.file):
             digest = bytes.fromhex(listed.sha256)
@@ -223,6 +223,8 @@ class Restore:
                 if listed.blob in present:
                     _must(mends, f"body {listed.blob} stands there already with other bytes; add --replace to put it right")
                     target.delete(listed.blob)
+                if listed.blob in left:  # a cut restore's
+                    target.discard(listed.blob)
                 _must(transfer(source, target, listed.blob, listed.size, digest), f"body {listed.blob} was damaged meanwhile")
                 copied += 1
             advance(1)
