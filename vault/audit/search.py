@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from sqlalchemy import ColumnElement, Connection, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, false, func, literal_column, or_, select
 
 from vault.audit import tiles
 from vault.audit.append import AuditLog
@@ -18,7 +18,7 @@ from vault.audit.groups import Flag
 from vault.audit.reading import COLUMNS, entry_of
 from vault.errors import Invalid
 from vault.model import DocumentId, Micros, PatientId, PersonId
-from vault.storage.schema import audit_entries
+from vault.storage.schema import REFUSALS, audit_entries
 
 PAGE_LIMIT = 500
 COUNTED = 1_000
@@ -105,6 +105,21 @@ def position_at(connection: Connection, at: int, size: int) -> int:
     return low
 
 
+def _of_outcomes(outcomes: tuple[Outcome, ...]) -> list[ColumnElement[bool]]:
+    """Refusals are few, and have an index of their own."""
+    if not outcomes:
+        return []
+    wanted: ColumnElement[bool] = audit_entries.c.outcome.in_([outcome.value for outcome in outcomes])
+    only_refusals = {Outcome.DENIED, Outcome.FAILED}.issuperset(outcomes)
+    return [and_(wanted, REFUSALS)] if only_refusals else [wanted]
+
+
+def _of_flags(flags: Flag) -> list[ColumnElement[bool]]:
+    """Any of these; by the very condition of the index of flagged entries."""
+    column = audit_entries.c.flags
+    return [column != literal_column("0"), or_(*[column.bitwise_and(int(flag)) != 0 for flag in flags])] if flags else []
+
+
 class Search:
     """Finds rows; what is found stays sealed."""
 
@@ -124,8 +139,7 @@ class Search:
         parts: list[ColumnElement[bool]] = []
         if filters.actions:
             parts.append(columns.action.in_([action.value for action in filters.actions]))
-        if filters.outcomes:
-            parts.append(columns.outcome.in_([outcome.value for outcome in filters.outcomes]))
+        parts += _of_outcomes(filters.outcomes)
         if filters.actor:
             parts.append(columns.actor_index == blind("actor", f"person {filters.actor}"))
         if filters.anonymous:
@@ -139,8 +153,7 @@ class Search:
             parts.append(columns.document_index == blind("document", filters.document))
         if filters.person:
             parts.append(columns.person_index == blind("person", filters.person))
-        if filters.flags:
-            parts.append(or_(*[columns.flags.bitwise_and(int(flag)) != 0 for flag in filters.flags]))
+        parts += _of_flags(filters.flags)
         if not parts:
             return None
         whole = parts[0]

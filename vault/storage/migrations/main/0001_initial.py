@@ -81,6 +81,14 @@ def upgrade() -> None:  # noqa: PLR0915  # one statement for each table and inde
         sqlite_where=sa.text("flags != 0"),
         postgresql_where=sa.text("flags != 0"),
     )
+    op.create_index(
+        "ix_audit_entries_refusals",
+        "audit_entries",
+        ["position"],
+        unique=False,
+        sqlite_where=sa.text("outcome IN ('denied', 'failed')"),
+        postgresql_where=sa.text("outcome IN ('denied', 'failed')"),
+    )
     op.create_table(
         "audit_runs",
         sa.Column("run", sa.String(length=32), nullable=False),
