@@ -110,6 +110,41 @@ def test_an_account_is_closed_and_opened_and_its_sessions_end(house: Practice) -
     assert person(house, "sophie").role is Role.RECEPTION
 
 
+def test_a_departure_and_a_removal_are_the_owner_s_acts(house: Practice) -> None:
+    house.hire("parti", Role.CLINICIAN)
+    owner, target = signed_in(house, "olivia"), person(house, "parti").person
+    place = f"/people/{target}"
+    assert "Supprimer le compte" not in owner.text(place), "an open account is closed first"
+    left = owner.send(f"{place}/act", place, act="depart").get_data(as_text=True)
+    assert "Départ enregistré" in left
+    assert "Suppression à partir du" in left
+    assert "Comptes inutilisés ou fermés" in owner.text("/people")
+    admin = signed_in(house, "thomas")
+    assert "Supprimer le compte" not in admin.text(place)
+    assert admin.send(f"{place}/act", place, act="remove").status_code == 403
+    removed = owner.send(f"{place}/act", place, act="remove").get_data(as_text=True)
+    assert "Compte supprimé" in removed
+    assert "Dr Parti" in removed
+    again = owner.send(f"{place}/act", place, act="enable")
+    assert again.status_code == 409
+    assert "définitivement" in again.get_data(as_text=True)
+    assert house.events("user.delete") == ["denied", "success"]
+
+
+def test_what_is_still_held_is_said_before_an_account_is_removed(house: Practice) -> None:
+    house.hire("seul", Role.CLINICIAN)
+    house.patient("seul", "Unique")
+    owner, target = signed_in(house, "olivia"), person(house, "seul").person
+    place = f"/people/{target}"
+    owner.send(f"{place}/act", place, act="disable")
+    assert "personne d’autre ne suit certains de ses patients" in owner.text(place)
+    refused = owner.send(f"{place}/act", place, act="remove")
+    assert refused.status_code == 409
+    assert "encore des engagements" in refused.get_data(as_text=True)
+    done = owner.send(f"{place}/act", place, act="remove", anyway="yes")
+    assert "Compte supprimé" in done.get_data(as_text=True)
+
+
 def test_a_reset_takes_two_people(house: Practice) -> None:
     admin, target = signed_in(house, "thomas"), person(house, "durand").person
     admin.send(f"/people/{target}/act", f"/people/{target}", act="reset-password")

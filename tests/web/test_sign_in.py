@@ -125,6 +125,7 @@ def test_switching_user_leaves_nothing_of_the_first_one(practice: Practice) -> N
     assert answer.headers["Location"] == "/sign-in"
     assert browser.client.get("/patients").status_code == 303
     assert "Sophie" not in browser.client.get("/sign-in").get_data(as_text=True)
+    assert practice.events("auth.switch_user")[-1] == "success"
 
 
 def test_an_idle_session_locks_and_looking_does_not_prolong_it(open_another: Callable[..., Practice]) -> None:
