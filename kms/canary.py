@@ -24,6 +24,7 @@ from kms.suites import KeyInUse, unwrap, wrap
 from kms.wrapped import take_apart
 
 CONTEXT = b"coffre/canary/v1"
+HANDOVER = b"coffre/audit-handover/v1\x00"
 
 
 def _known(use: KeyUse, number: int) -> bytes:
@@ -63,6 +64,11 @@ def check(key: KeyInUse, record: KeyRecord) -> None:
 
 def _mac(key: KeyInUse, message: bytes) -> bytes:
     return key.session.cryptoki.sign(key.key, Mechanism(ck.CKM_SHA256_HMAC), message)
+
+
+def handover(public_key: bytes) -> bytes:
+    """The digest by which an audit key vouches for a new one (docs/format.md); ``public_key`` is SubjectPublicKeyInfo DER."""
+    return hashlib.sha256(HANDOVER + public_key).digest()
 
 
 def verifies(public_key: bytes, digest: bytes, raw: bytes) -> bool:

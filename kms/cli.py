@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Protocol, cast
 import click
 
 from kms import hosting
+from kms.canary import handover
 from kms.errors import BadSettings, KeyMissing
 from kms.keys import KeyRecord, KeyState, KeyUse
 from kms.lifecycle import Lifecycle
@@ -139,7 +141,8 @@ def serve(console: KeyConsole) -> None:
 def renew(context: click.Context, use: str | None, as_json: bool) -> None:
     """On a key process's host: make the first keys, or a new active version of one.
 
-    Then `coffre keys rewrap` where the vault is.
+    Then, where the vault is: `coffre keys rewrap` after kek, `coffre keys reindex` after mac, and `coffre keys hand-over` after
+    audit, with the voucher by which the old audit key signs for the new one.
 
     \b
     Example:
@@ -151,6 +154,18 @@ def renew(context: click.Context, use: str | None, as_json: bool) -> None:
     life = _lifecycle(context)
     active = {record.use for record in life.records() if record.state is KeyState.ACTIVE}
     wanted = [KeyUse(use)] if use else [each for each in life.offered() if each not in active]
-    made = [life.rotate(each) for each in wanted]
-    lines = [line(record, "active") for record in made]
-    answer({"keys": [described(record) for record in made]}, lines or ["Every key is there already."], as_json=as_json)
+    made = [_renewed(life, each) for each in wanted]
+    lines = [line(record, "active") for record, _ in made]
+    lines += [f"coffre keys hand-over {record.use} {record.number} {voucher}" for record, voucher in made if voucher]
+    data = [{**described(record), **({"voucher": voucher} if voucher else {})} for record, voucher in made]
+    answer({"keys": data}, lines or ["Every key is there already."], as_json=as_json)
+
+
+def _renewed(life: Lifecycle, use: KeyUse) -> tuple[KeyRecord, str]:
+    """A new active version, and the voucher of the audit key before it, where there was one."""
+    before = [record for record in life.records() if (record.use, record.state) == (KeyUse.AUDIT, KeyState.ACTIVE)]
+    if not use.is_signing or not before:
+        return life.rotate(use), ""
+    fresh = life.create(use)
+    voucher = base64.b64encode(life.keys.sign(handover(fresh.canary)).raw).decode()
+    return life.activate(fresh), voucher

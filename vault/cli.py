@@ -70,6 +70,7 @@ class Console:
         rewrapping = Rewrapping(vault.keyring, vault.keys, vault.installation.tenant)
         return Custody(
             lifecycle=self.lifecycle_here,
+            keys=vault.keys,
             rewrapping=rewrapping,
             reindexing=self.reindexing,
             keyring=vault.keyring,

@@ -6,15 +6,15 @@ It must not know the command line. Destroying takes two people: a technical admi
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import delete, insert, select
 
+from kms.canary import handover, verifies
 from kms.errors import KmsError
-from kms.keys import KeyRecord, KeyState, KeyUse
+from kms.keys import KeyRecord, KeyService, KeyState, KeyUse
 from kms.lifecycle import Lifecycle
 from vault.audit.append import AuditLog
 from vault.audit.events import Action, Event, Note, Outcome
@@ -22,6 +22,7 @@ from vault.errors import BadSettings, Conflict, Forbidden, NotFound, VaultError
 from vault.model import Actor, Micros, PersonId
 from vault.people import policy
 from vault.people.policy import Act
+from vault.sealing.faults import key_faults
 from vault.storage.db import Database
 from vault.storage.keyring import Keyring
 from vault.storage.schema import key_retirements
@@ -29,8 +30,6 @@ from vault.upkeep.reindex import Reindexed, Reindexing
 from vault.upkeep.rotation import Rewrapped, Rewrapping
 
 T = TypeVar("T")
-
-HANDOVER = b"coffre/audit-handover/v1\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,7 @@ class Custody:
         self,
         *,
         lifecycle: Lifecycle | None,
+        keys: KeyService,
         rewrapping: Rewrapping,
         reindexing: Reindexing,
         keyring: Keyring,
@@ -62,6 +62,7 @@ class Custody:
         clock: Callable[[], Micros],
     ) -> None:
         self._lifecycle = lifecycle
+        self._keys = keys
         self.rewrapping = rewrapping
         self.reindexing = reindexing
         self._keyring = keyring
@@ -75,7 +76,7 @@ class Custody:
         if self._lifecycle is None:
             raise BadSettings(
                 "a key process holds this vault's keys; on its host: coffre keys renew, "
-                "then here: coffre keys rewrap (after kek), or coffre keys reindex (after mac)"
+                "then here: coffre keys rewrap (after kek), reindex (after mac), hand-over (after audit)"
             )
         return self._lifecycle
 
@@ -121,12 +122,37 @@ class Custody:
 
         def work() -> KeyRecord:
             fresh = self.lifecycle.create(use)
-            voucher = self.lifecycle.keys.sign(hashlib.sha256(HANDOVER + fresh.canary).digest())
-            note = Note(code=f"{use.value}/{fresh.number}", reason=base64.b64encode(voucher.raw).decode())
-            self._log.record(Event(Action.LOG_KEY_ROTATED, Outcome.GRANTED, actor, note=note))
+            voucher = base64.b64encode(self.lifecycle.keys.sign(handover(fresh.canary)).raw).decode()
+            self._vouched(actor, use, fresh.number, voucher)
             return self.lifecycle.activate(fresh)
 
         return self._logged(actor, Action.KEY_ROTATE, use.value, work)
+
+    def hand_over(self, actor: Actor, use: KeyUse, number: int, voucher: str) -> None:
+        """Put into the log by what an earlier audit key of a key process vouched for a new one (base64, `keys renew audit`).
+
+        Raises Conflict where no audit key of this vault has signed it.
+        """
+        with key_faults():
+            digest = handover(self._keys.public_key(number, use))
+            older = [
+                self._keys.public_key(each)
+                for each in self._keys.versions(KeyUse.AUDIT)
+                if (use, number) != (KeyUse.AUDIT, each)
+            ]
+        try:
+            raw = base64.b64decode(voucher, validate=True)
+        except ValueError:
+            raw = b""
+        if not any(verifies(public_key, digest, raw) for public_key in older):
+            raise Conflict(
+                f"no audit key of this vault has vouched for {use.value} {number} by these words: copy the whole line"
+            )
+        self._vouched(actor, use, number, voucher)
+
+    def _vouched(self, actor: Actor, use: KeyUse, number: int, voucher: str) -> None:
+        note = Note(code=f"{use.value}/{number}", reason=voucher)
+        self._log.record(Event(Action.LOG_KEY_ROTATED, Outcome.GRANTED, actor, note=note))
 
     def rewrap(self, actor: Actor, report: Callable[[int], None], *, per_second: int | None = None) -> Rewrapped:
         """Bring what is left under the active master key. Its end is in the log with the count, and with what failed."""

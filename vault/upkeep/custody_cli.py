@@ -291,4 +291,23 @@ def reconcile(context: click.Context, journal: Path, as_json: bool) -> None:
         context.exit(Exit.NOT_WELL)
 
 
-verbs = (create, rotate, rewrap, reindex, retire, destroy, reconcile)
+@click.command("hand-over")
+@use_argument
+@number_argument
+@click.argument("voucher")
+@json_option
+@click.pass_obj
+def hand_over(console: Console, use: str, number: int, voucher: str, as_json: bool) -> None:
+    """Beside a key process: put into the log by what the old audit key signed for a new one.
+
+    `coffre keys renew audit`, on the key process's host, prints the whole line.
+
+    \b
+    Example:
+      coffre keys hand-over audit 2 q0mP...==
+    """
+    console.custody.hand_over(_operator(console), KeyUse(use), number, voucher)
+    answer({"ok": True}, [f"The log now says who vouched for {use} {number}."], as_json=as_json)
+
+
+verbs = (create, rotate, rewrap, reindex, hand_over, retire, destroy, reconcile)

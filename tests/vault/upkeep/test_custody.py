@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kms.canary import verifies
+from kms.canary import HANDOVER, verifies
 from kms.errors import KeyDestroyed, KeyMissing
 from kms.keys import KeyState, KeyUse
 from kms.lifecycle import Lifecycle, create_first_keys
@@ -29,7 +29,7 @@ from vault.errors import Conflict, Forbidden, NotFound, StepUpRequired
 from vault.model import Actor, Micros, Role
 from vault.sealing.scopes import ScopeKeys
 from vault.storage.keyring import Keyring, SqlRegistry
-from vault.upkeep.custody import HANDOVER, Custody
+from vault.upkeep.custody import Custody
 from vault.upkeep.reindex import Reindexed, Reindexing
 from vault.upkeep.rotation import Rewrapping
 
@@ -43,6 +43,7 @@ class House:
         self.rig, self.keys, self.keyring = rig, keys, Keyring(rig.keyring)
         self.custody = Custody(
             lifecycle=Lifecycle(keys, SqlRegistry(rig.keyring)),
+            keys=keys,
             rewrapping=Rewrapping(self.keyring, keys, TENANT, sleep=lambda _seconds: None),
             reindexing=Reindexing(rig.db, ScopeKeys(self.keyring, keys, TENANT), keys, TENANT, sleep=lambda _seconds: None),
             keyring=self.keyring,

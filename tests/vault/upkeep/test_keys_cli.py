@@ -273,7 +273,7 @@ def test_beside_a_key_process_a_key_is_renewed_there_and_re_indexed_here(hosted:
     with closing(open_vault(settings)) as vault:
         anne = anne_of(vault)
         admitted = admit(vault, anne, 2)
-    with pytest.raises(BadSettings, match="coffre keys reindex"):
+    with pytest.raises(BadSettings, match="reindex"):
         run(config, "keys", "rotate", "mac")
     assert said(run(hosted, "keys", "renew", "mac", "--json"))["keys"][0]["number"] == 2
     time.sleep(2.1)  # what another process made active is noticed within two seconds
@@ -285,10 +285,15 @@ def test_beside_a_key_process_a_key_is_renewed_there_and_re_indexed_here(hosted:
         assert lost(vault, anne, admitted) == []
     with pytest.raises(BadSettings, match="no directory of SoftHSM2"):
         run(config, "keys", "token-copy", str(config.parent / "usb"))
+    voucher = said(run(hosted, "keys", "renew", "audit", "--json"))["keys"][0]["voucher"]
     cards = said(run(config, "keys", "recovery-create", "--yes", "--json"))["cards"]
     said(run(hosted, "keys", "renew", "kek", "--json"))  # where the token is lost: after its settings name an empty one
     time.sleep(2.1)
     moved = said(run(config, "keys", "migrate", "--yes", "--json", typed="\n".join(cards[:2]) + "\n"))
     assert (moved["ok"], moved["master"], moved["moved"]) == (True, 2, 5)
+    with pytest.raises(Conflict, match="vouched"):
+        run(config, "keys", "hand-over", "audit", "2", voucher[:-8] + voucher[:8])
+    assert said(run(config, "keys", "hand-over", "audit", "2", voucher, "--json"))["ok"]
+    assert said(run(config, "audit", "verify", "--json"))["ok"]
     with closing(open_vault(settings)) as vault:
         assert lost(vault, anne, admitted) == []

@@ -50,6 +50,7 @@ def custody_of(vault: Vault) -> Custody:
     assert isinstance(vault.keys, TokenKeys)
     return Custody(
         lifecycle=Lifecycle(vault.keys, SqlRegistry(vault.keyring_db)),
+        keys=vault.keys,
         rewrapping=Rewrapping(vault.keyring, vault.keys, vault.installation.tenant, sleep=at_once),
         reindexing=reindexing(vault),
         keyring=vault.keyring,
