@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pyotp
 import pytest
 
 from tests.web.conftest import PASSWORD, Browser, Practice
@@ -60,6 +61,20 @@ def test_a_wrong_and_a_replayed_code_are_refused(practice: Practice) -> None:
     replayed = again.post("/sign-in/code", {"code": code})
     assert replayed.status_code == 401
     assert again.client.get("/patients").status_code == 303
+
+
+def test_a_telephone_that_runs_late_is_told_so_and_only_after_the_password(open_another: Callable[..., Practice]) -> None:
+    practice = open_another()
+    late = pyotp.TOTP(practice.secrets["claire"]).at(practice.clock.now // 1_000_000 - 150)
+    browser, _ = begin(practice, "claire")
+    told = browser.post("/sign-in/code", {"code": late})
+    assert told.status_code == 401
+    assert "L’horloge du téléphone est décalée" in told.get_data(as_text=True)
+    assert "3 minutes de retard" in told.get_data(as_text=True)
+    early = pyotp.TOTP(practice.secrets["claire"]).at(practice.clock.now // 1_000_000 + 150)
+    silent = browser.post("/sign-in/code", {"code": early}).get_data(as_text=True)
+    assert "horloge" not in silent, "to say that a code will be right would help a guesser"
+    assert "incorrect" in silent
 
 
 def test_five_failures_lock_and_the_right_proofs_get_the_same_answer(open_another: Callable[..., Practice]) -> None:

@@ -1,0 +1,76 @@
+"""Pages with something open or filled in that a mere visit does not show: accessible too, in both schemes and widths."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.journeys.conftest import Browsing, SignedIn
+from tests.journeys.site import Site
+from tests.journeys.test_every_page import LOOKS, judge
+from vault.demo import cast
+
+pytestmark = [pytest.mark.browser, pytest.mark.hsm, pytest.mark.xdist_group("journeys"), pytest.mark.timeout(240)]
+IDS = ["light-desk", "dark-telephone"]
+YEAR_US = 365 * 86_400 * 1_000_000
+
+
+@pytest.mark.parametrize(("scheme", "viewport"), LOOKS, ids=IDS)
+def test_a_password_being_chosen(at_desk: Browsing, scheme: str, viewport: dict[str, int]) -> None:
+    with at_desk(cast.RECEPTION.username, scheme=scheme, viewport=viewport) as visitor:
+        page = visitor.go("/invitation")
+        page.get_by_label("Nouveau mot de passe").press_sequentially("azerty123")
+        expect(page.locator("[data-said]")).not_to_be_empty()
+        assert judge(page, "a weak password") == []
+        page.get_by_role("button", name="Proposer une phrase").click()
+        expect(page.locator("[data-said]")).to_have_text("Très solide")
+        assert judge(page, "a made-up phrase") == []
+
+
+def files_that_wait(page: Page, site: Site) -> None:
+    """Somebody opened a file in an emergency, and an account is due for its yearly review, another about to close."""
+    page.goto(f"{site.url}/patients")
+    page.keyboard.press("/")
+    identity = cast.PATIENTS[1].identity
+    page.get_by_role("searchbox").first.fill(f"{identity.birth_name} {identity.given_names[0]}")
+    page.keyboard.press("Enter")
+    page.locator("main").get_by_role("link", name=re.compile(identity.birth_name, re.IGNORECASE)).first.click()
+    page.get_by_role("link", name="Accès en urgence (bris de glace)").click()
+    page.get_by_label("Motif de l’accès").fill("Malaise au cabinet, médecin traitant absent")
+    page.get_by_role("button", name="Ouvrir le dossier").click()
+    expect(page.get_by_role("button", name="Fermer l’accès")).to_be_visible()
+    assert judge(page, "the banner of an emergency") == []
+    page.get_by_role("button", name="Fermer l’accès").click()
+
+
+def age_an_account(site: Site) -> None:
+    """As if years had passed for one person; the site's own clock can't be moved."""
+    with sqlite3.connect(site.demo.directory / "coffre.db", timeout=30) as database:
+        aged: dict[str, Any] = {"name": cast.DPO.username, "years": 2 * YEAR_US}
+        database.execute(
+            "update people set created_at = created_at - :years, warned_at = created_at where username = :name", aged
+        )
+
+
+def test_what_waits_for_an_owner(at_desk: Browsing, signed_in: SignedIn, site: Site) -> None:
+    with at_desk(cast.OUTSIDE.username) as outside:
+        files_that_wait(outside.sign_in(), site)
+    age_an_account(site)
+    wrong = []
+    for scheme, viewport in LOOKS:
+        with signed_in(cast.OWNER.username, scheme=scheme, viewport=viewport) as owner:
+            page = owner.go("/emergencies")
+            expect(page.get_by_role("button", name="Justifié", exact=True)).to_be_visible()
+            wrong += judge(page, "/emergencies")
+            page = owner.go("/people")
+            expect(page.get_by_role("heading", name="Revue annuelle des accès")).to_be_visible()
+            expect(page.get_by_role("heading", name="Comptes inutilisés ou fermés")).to_be_visible()
+            wrong += judge(page, "/people")
+    assert wrong == []
+    with signed_in(cast.OWNER.username) as owner:
+        owner.go("/emergencies").get_by_role("button", name="Justifié", exact=True).first.click()
+        expect(owner.page.get_by_role("heading", name="Rien à contrôler")).to_be_visible()
