@@ -32,11 +32,14 @@ def send(browser: Browser, path: str, **fields: str) -> Any:
 
 
 def test_the_queue_says_what_waits_since_yesterday(desk: Practice) -> None:
+    desk.patient("claire", "Proposee")
     put(desk, "courrier")
-    assert "À classer depuis hier" not in desk.browser("sophie").client.get("/inbox").text
+    put(desk, "Proposee Camille", "née le 12/03/1980")
+    page = desk.browser("sophie").client.get("/inbox").text
+    assert ("À classer depuis hier" in page, page.count("Patient proposé")) == (False, 1)
     desk.clock.advance(days=1, minutes=1)
     put(desk, "courrier du jour")
-    assert desk.browser("sophie").client.get("/inbox").text.count("À classer depuis hier") == 1
+    assert desk.browser("sophie").client.get("/inbox").text.count("À classer depuis hier") == 2
 
 
 def test_two_people_with_one_paper_have_one_winner_and_the_other_is_told(desk: Practice) -> None:
