@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, Select, bindparam, func, insert, literal, select, tuple_, update
 
-from vault.errors import Conflict, NotFound
+from vault.errors import AlreadyPresent, Conflict, NotFound
 from vault.model import BlobId, DocumentId, Micros, PatientId, PersonId, ScopeId
 from vault.people.files import must_stand_alone
 from vault.storage.schema import document_versions, documents, patients, tombstones
@@ -84,10 +84,7 @@ _OLDER = _WHOLE.where(document_versions.c.version == bindparam("version"))
 _TWINS = (
     select(documents.c.id, documents.c.patient)
     .join(document_versions, document_versions.c.document == documents.c.id)
-    .where(
-        document_versions.c.fingerprint.in_(bindparam("fingerprints", expanding=True)),
-        document_versions.c.version == documents.c.version,
-    )
+    .where(document_versions.c.fingerprint == bindparam("fingerprint"), document_versions.c.version == documents.c.version)
     .where(func.coalesce(documents.c.state, "") == FILED)
 )
 # coalesce keeps the planner off the index by state: nearly every document is filed, so it would read them all.
@@ -178,8 +175,17 @@ def newest_version(connection: Connection, document: DocumentId) -> int:
 
 def same_bytes(connection: Connection, fingerprints: Iterable[bytes]) -> list[tuple[DocumentId, PatientId]]:
     """The documents, wherever filed, whose current version has one of these fingerprints."""
-    found = connection.execute(_TWINS, {"fingerprints": list(fingerprints)})
+    found = [row for each in fingerprints for row in connection.execute(_TWINS, {"fingerprint": each})]
     return sorted((DocumentId(row.id), PatientId(row.patient)) for row in found)
+
+
+def refuse_twin(
+    twins: Iterable[tuple[DocumentId, PatientId]], parts: Sequence[PatientId], *, besides: DocumentId | None = None
+) -> None:
+    """Equal bytes are filed once in a file. Raises AlreadyPresent naming the document that has them, ``besides`` left aside."""
+    for twin, owner in twins:
+        if owner in parts and twin != besides:
+            raise AlreadyPresent(f"these bytes are filed as document {twin}", document=twin)
 
 
 def add_document(connection: Connection, stored: StoredVersion) -> None:

@@ -16,7 +16,7 @@ from vault.audit.append import Transaction
 from vault.audit.events import Action, Event, Outcome, Subject
 from vault.errors import AlreadyPresent, Conflict, Invalid, StorageUnavailable
 from vault.model import Actor, Document, DocumentId, Micros, PatientId, Scan, ScopeId
-from vault.people.files import File, file_of
+from vault.people.files import file_of
 from vault.people.policy import Act, decide_role
 from vault.records import catalogue
 from vault.records.access import note_of, relation_to
@@ -125,7 +125,8 @@ class Deposits:
 
             def work(transaction: Transaction) -> None:
                 twins = catalogue.same_bytes(transaction.connection, prints.known)
-                _refuse_twin(twins, file_of(transaction.connection, before.patient))
+                if twins:
+                    catalogue.refuse_twin(twins, file_of(transaction.connection, before.patient).parts)
                 catalogue.supersede(transaction.connection, document, version)
                 catalogue.add_version(transaction.connection, stored)
                 transaction.record(event)
@@ -141,7 +142,9 @@ class Deposits:
         def judge(sealed: Sealed) -> None:
             judged.append(rooms.fingerprint(sealed.sha256))
             with rooms.db.read() as connection:
-                _refuse_twin(catalogue.same_bytes(connection, judged[-1].known), file_of(connection, filing.patient))
+                twins = catalogue.same_bytes(connection, judged[-1].known)
+                if twins:
+                    catalogue.refuse_twin(twins, file_of(connection, filing.patient).parts)
 
         with self.turns.take():
             deposited = rooms.bodies.take_in(
@@ -193,7 +196,8 @@ class Deposits:
 
         def work(transaction: Transaction) -> bool:
             twins = catalogue.same_bytes(transaction.connection, prints.known)
-            _refuse_twin(twins, file_of(transaction.connection, stored.patient))
+            if twins:
+                catalogue.refuse_twin(twins, file_of(transaction.connection, stored.patient).parts)
             catalogue.add_document(transaction.connection, stored)
             transaction.record(event)
             return bool(twins)
@@ -224,9 +228,3 @@ def check_act_date(act_date: date | None, now: Micros) -> None:
     today = datetime.fromtimestamp(now / 1_000_000, UTC).date()
     if act_date is not None and not OLDEST_ACT <= act_date <= today + timedelta(days=1):
         raise Invalid("the date of the act is impossible", field="act_date", reason="impossible_date")
-
-
-def _refuse_twin(twins: list[tuple[DocumentId, PatientId]], file: File) -> None:
-    for document, owner in twins:
-        if owner in file.parts:
-            raise AlreadyPresent(f"these bytes are filed as document {document}", document=document)

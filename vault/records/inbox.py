@@ -199,9 +199,7 @@ class Inbox:
 
             def work(tx: Transaction) -> bool:
                 owners = catalogue.same_bytes(tx.connection, prints)
-                for twin, owner in owners:
-                    if owner in parts and twin != draft:
-                        raise AlreadyPresent(f"these bytes are filed as document {twin}", document=twin)
+                catalogue.refuse_twin(owners, parts, besides=draft)
                 draft_rows.move(
                     tx.connection,
                     draft,

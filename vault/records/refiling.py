@@ -13,7 +13,7 @@ from sqlalchemy import select
 from vault.audit.append import Transaction
 from vault.audit.events import REASON_CHARACTERS, Action, Event, Outcome, Subject
 from vault.audit.reading import COLUMNS, Reader
-from vault.errors import AlreadyPresent, Conflict, Invalid
+from vault.errors import Conflict, Invalid
 from vault.model import Actor, Document, DocumentId, Micros, PatientId, PersonId, ScopeId
 from vault.people.files import file_of
 from vault.people.policy import Act, decide_role
@@ -76,9 +76,7 @@ def refile(rooms: Rooms, actor: Actor, document: DocumentId, patient: PatientId,
         ]
 
         def work(transaction: Transaction) -> None:
-            for twin, owner in catalogue.same_bytes(transaction.connection, known):
-                if owner in there and twin != document:
-                    raise AlreadyPresent(f"these bytes are filed as document {twin}", document=twin)
+            catalogue.refuse_twin(catalogue.same_bytes(transaction.connection, known), there, besides=document)
             catalogue.move(transaction.connection, document, current.patient, patient)
             if len(catalogue.stored_versions(transaction.connection, document)) != len(moved):
                 raise Conflict("somebody else has just replaced this document", reason="already_replaced")
