@@ -12,6 +12,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from tests.web.conftest import Browser, Practice, pdf_of
+from web.uploads import Form
 
 QUEUE = re.compile(r'data-draft="([0-9a-f]{32})"')
 
@@ -105,3 +106,11 @@ def test_a_plain_form_takes_in_the_good_files_and_says_that_one_was_refused(desk
     assert "bon.pdf" in page
     assert "facture.pdf" not in page
     assert "banner-caution" in page
+
+
+def test_a_plain_form_holds_two_hundred_files(practice: Practice) -> None:
+    files = [FileStorage(io.BytesIO(f"%PDF-{number}".encode()), f"scan-{number}.pdf") for number in range(200)]
+    boundary, body = encode_multipart({"csrf_token": "x", "files": files})
+    kind = f'multipart/form-data; boundary="{boundary}"'
+    with practice.app.test_request_context("/inbox", method="POST", data=body, content_type=kind):
+        assert [part.read() for part in Form().files()] == [f"%PDF-{number}".encode() for number in range(200)]
