@@ -21,6 +21,7 @@ from vault.errors import Forbidden, VaultError
 from vault.people.policy import Act, decide_role
 from vault.upkeep.availability import ALLOWED_MINUTES, measured
 from vault.upkeep.patrol import Watch
+from vault.upkeep.rehearsed import Rehearsals, rehearsals
 from web.routes import audited, not_audited, public
 from web.session import actor, vault
 
@@ -135,7 +136,15 @@ def show() -> str:
     decide_role(actor().role, Act.AUDIT_VERIFY)
     now = vault().clock()
     facts = {"availability": measured(vault().db, now), "allowed": ALLOWED_MINUTES}
-    return render_template("status/show.html", checks=look(), stored=_stored(), counted_at=now, **facts)
+    return render_template("status/show.html", checks=look(), stored=_stored(), backups=_backups(), counted_at=now, **facts)
+
+
+def _backups() -> Rehearsals | None:
+    """What the log says of backups and restore drills; None where the database can't say."""
+    try:
+        return rehearsals(vault().db, vault().clock())
+    except VaultError:
+        return None
 
 
 def _stored() -> Watch | None:

@@ -23,6 +23,7 @@ from vault.storage.slots import TokenCopies
 from vault.upkeep.availability import ALLOWED_MINUTES, Availability, measured
 from vault.upkeep.cloning import covered
 from vault.upkeep.patrol import Watch
+from vault.upkeep.rehearsed import Rehearsals, rehearsals
 
 if TYPE_CHECKING:
     from kms.settings import KmsSettings
@@ -41,6 +42,8 @@ CLOCK_STEP_S = 120
 REHEARSAL_DAYS = 400
 """Recovery cards are tried once a year, with some grace."""
 DAY_US = 86_400 * 1_000_000
+DEMO, RESTORED = ".coffre-demo", "restored.json"
+"""What marks a demonstration, and a restore that waits for its token, beside the settings."""
 SURE_S = 30
 """What is not known is told from half a minute on."""
 TIME_ERROR = 5
@@ -268,6 +271,19 @@ def check_availability(found: Availability | None) -> Check:
     return Check("availability", ok=True, detail=detail)
 
 
+def check_backups(seen: Rehearsals, *, is_demo: bool, is_unfinished: bool) -> Check:
+    """A vault without a fresh backup, or whose restore nobody ever tried, is not well. The demonstration is let off."""
+    if is_unfinished:
+        return Check("backup", ok=False, detail="a restore waits for its token: run coffre backup restore once more")
+    made = "no backup yet" if seen.backup_days is None else f"last backup {seen.backup_days} days ago"
+    made += "" if seen.backup_days is None or seen.backup_is_whole else ", the vault itself lacked something"
+    tried = "no restore was ever rehearsed" if seen.drill_days is None else f"last drill {seen.drill_days} days ago"
+    tried += "" if seen.drill_days is None or seen.drill_is_good else ", and it failed"
+    is_well = not (seen.is_late or seen.is_untried)
+    way = "" if is_well else ": coffre backup create PLACE every night, coffre backup drill PLACE twice a year"
+    return Check("backup", ok=is_demo or is_well, detail=f"{made}; {tried}{way}")
+
+
 def _live_checks(vault: Vault) -> Iterator[Callable[[], Check]]:
     def token() -> Check:
         health = vault.keys.health()
@@ -298,7 +314,12 @@ def _live_checks(vault: Vault) -> Iterator[Callable[[], Check]]:
     def availability() -> Check:
         return check_availability(measured(vault.db, vault.clock()))
 
-    yield from (availability, token, recovery, blobs, documents, scanner, log, clock)
+    def backup() -> Check:
+        beside = vault.settings.path.parent
+        seen = rehearsals(vault.db, vault.clock())
+        return check_backups(seen, is_demo=(beside / DEMO).exists(), is_unfinished=(beside / RESTORED).exists())
+
+    yield from (availability, token, recovery, backup, blobs, documents, scanner, log, clock)
 
 
 def _attempt(name: str, check: Callable[[], Check]) -> Check:
