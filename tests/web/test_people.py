@@ -88,6 +88,17 @@ def test_bad_accounts_are_refused_in_the_form(house: Practice) -> None:
         assert owner.send("/people/new", "/people/new", **fields).status_code == 422, fields
 
 
+def test_fields_that_a_form_does_not_have_change_nothing(house: Practice) -> None:
+    """Mass assignment: a technical admin's account waits for an owner, whatever the request says beside its fields."""
+    admin = signed_in(house, "thomas")
+    extra = {"state": "active", "password_hash": "x", "totp_confirmed_at": "1", "id": "0" * 32, "created_by": "x"}
+    fields = {"username": "poste", "display_name": "Poste", "role": "owner", **extra}
+    assert admin.send("/people/new", "/people/new", **fields).status_code == 200
+    made = house.vault.people.accounts.named(house.vault.people.sessions.console_actor(), "poste")
+    assert (made.state, made.has_password, made.is_enrolled) == ("pending", False, False)
+    assert made.id != "0" * 32
+
+
 @pytest.mark.parametrize("username", ["claire", "sophie", "nadia"])
 def test_others_neither_see_nor_touch_people(house: Practice, username: str) -> None:
     somebody = signed_in(house, username)

@@ -77,6 +77,15 @@ def test_a_telephone_that_runs_late_is_told_so_and_only_after_the_password(open_
     assert "incorrect" in silent
 
 
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)"])
+def test_both_steps_of_signing_in_lead_to_a_page_of_ours(practice: Practice, target: str) -> None:
+    browser = practice.browser()
+    first = browser.post("/sign-in", {"username": "nadia", "password": PASSWORD, "next": target})
+    assert first.headers["Location"] == "/sign-in/code"
+    second = browser.post("/sign-in/code", {"code": practice.code("nadia"), "next": target})
+    assert second.headers["Location"] == "/"
+
+
 def test_five_failures_lock_and_the_right_proofs_get_the_same_answer(open_another: Callable[..., Practice]) -> None:
     practice = open_another()
     for _ in range(5):

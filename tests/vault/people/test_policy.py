@@ -125,6 +125,15 @@ def test_refusals_do_not_tell_a_carer_that_something_exists() -> None:
         decide(Role.RECEPTION, Act.DOCUMENT_VIEW, NOBODY)
 
 
+def test_export_erasure_roles_keys_and_factors_want_a_fresh_factor() -> None:
+    """OWASP ASVS 5.0, 7.5: what can't be taken back, or gives rights, is asked for again."""
+    erasing, exporting = {Act.PATIENT_ERASE, Act.DISPOSAL_APPROVE}, {Act.PATIENT_EXPORT, Act.AUDIT_EXPORT, Act.AUDIT_REVEAL}
+    rights_given = {Act.PEOPLE_MANAGE, Act.ROLE_CHANGE, Act.POLICY_CHANGE, Act.BREAK_GLASS}
+    keys, factors = {Act.KEYS_APPROVE, Act.KEYS_OPERATE}, {Act.FACTOR_RESET, Act.OWN_FACTORS}
+    assert erasing | exporting | rights_given | keys | factors <= STEP_UP
+    assert FRESH_FACTOR_S == 5 * 60
+
+
 @pytest.mark.parametrize("act", sorted(STEP_UP))
 def test_step_up_acts_want_a_fresh_factor_from_every_role(act: Act) -> None:
     treats = Relation(in_care_team=True)
