@@ -10,8 +10,10 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from tests.parts import free_port, postgresql_programs
@@ -25,6 +27,8 @@ SETTINGS = {
     "shared_buffers": "64MB",
 }
 """Durability is PostgreSQL's own affair; tests only need its semantics, fast."""
+DURABLE = SETTINGS | {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+"""As it is in production: what a benchmark may be measured on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Cluster:
     """The account it runs under when the tests run as root."""
 
     @classmethod
-    def start(cls) -> Self:
+    def start(cls, settings: Mapping[str, str] = MappingProxyType(SETTINGS)) -> Self:
         """Make and start one. Raises MissingPart where PostgreSQL isn't installed."""
         user = "postgres" if os.geteuid() == 0 else None
         directory = Path(tempfile.mkdtemp(prefix="coffre-postgresql-"))
@@ -52,7 +56,7 @@ class Cluster:
         if user:
             shutil.chown(word, user, user)
         cluster.run("initdb", "-A", "scram-sha-256", "-U", "coffre", f"--pwfile={word}", "-E", "UTF8", "--locale=C.UTF-8", "-N")
-        options = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         sockets = f"-p {cluster.port} -c unix_socket_directories={directory}"
         cluster.run("pg_ctl", "-w", "-s", "-l", str(directory / "log"), "-o", f"{options} {sockets}", "start")
         return cluster

@@ -134,3 +134,19 @@ def test_each_question_is_a_screen_with_a_count_and_an_export(house: Practice) -
         assert f'question={question}" aria-current="true"' in page
         assert f'name="question" value="{question}"' in page
     assert "Étendue" in browser.client.get(f"/audit?question={question}&extent=1").get_data(as_text=True)
+
+
+def test_a_user_name_of_a_megabyte_is_refused_and_leaves_a_small_entry(house: Practice) -> None:
+    before = house.vault.auditing.size()
+    for length in (1_000_000, 200_000):
+        browser = house.browser()
+        form = {"csrf_token": browser.csrf(), "username": "=\r\n" + "é" * (length // 2), "password": "Vert-Olive-27-Tram!"}
+        answer = browser.client.post("/sign-in", data=form)
+        assert answer.status_code in {401, 413, 422}, length
+        assert len(answer.get_data()) < 100_000
+    answer = house.browser().client.post("/api/v1/session", json={"username": "é" * 500_000, "password": "x", "code": "000000"})
+    assert 400 <= answer.status_code < 500
+    with house.vault.auditing._log.db.read() as connection:
+        columns = "leaf, actor_sealed, subject_sealed, client_sealed, note_sealed"
+        rows = connection.exec_driver_sql(f"SELECT {columns} FROM audit_entries WHERE position >= {before}").all()
+    assert all(sum(len(part) for part in row if part) < 4_096 for row in rows)

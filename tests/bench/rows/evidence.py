@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import resource
 import sqlite3
 import subprocess
@@ -74,6 +75,19 @@ def export() -> Iterator[Figure]:
         rig.close()
 
 
+def _peak_mib(command: list[str]) -> float:
+    """Run a program to its end; how much memory it held at most. (``ru_maxrss`` of a child begins with its parent's.)"""
+    peak = 0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+            peak = max(peak, int(found[1]) if found else 0)
+            time.sleep(0.02)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return peak / 1024
+
+
 def verify() -> Iterator[Figure]:
     """Targets: a million events in ≤ 30 s and ≤ 64 MiB, by the one-file verifier."""
     with tempfile.TemporaryDirectory(prefix="coffre-bench-") as name:
@@ -82,16 +96,15 @@ def verify() -> Iterator[Figure]:
         _written(rig, Format.BUNDLE, place / "journal.zip")
         (place / "trust.txt").write_text(rig.auditing.trust())
         command = [sys.executable, "-I", offline.__file__, str(place / "journal.zip"), "--trust", str(place / "trust.txt")]
-        times = []
+        times, used = [], 0.0
         for _ in range(3):
             start = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True)
+            used = max(used, _peak_mib(command))
             times.append(time.perf_counter() - start)
         rate = EVENTS / sorted(times)[1]
         yield Figure(
             f"{EVENTS:,} events, offline verifier", rate, "row/s", target=f"≥ {VERIFIED:,.0f}/s", holds=rate >= VERIFIED
         )
-        used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         yield Figure("resident memory of the verifier", used, "MiB", target=f"≤ {RESIDENT_MIB}", holds=used <= RESIDENT_MIB)
         whole = seconds(lambda: rig.auditing.verify(rig.auditor()))
         yield Figure(f"{EVENTS:,} events, inside the vault", EVENTS / whole, "row/s")

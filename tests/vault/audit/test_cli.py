@@ -114,3 +114,22 @@ def test_a_purge_only_tells_until_it_is_agreed_to(rig: Rig, console: Any) -> Non
     assert done["expired"]["client"] == before
     assert rig.auditing.verify(rig.auditor()).is_whole
     assert "access events" in str(run(console, "purge", "--access-years", "1").exception)
+
+
+def test_questions_are_asked_by_name_and_counted(rig: Rig, console: Any) -> None:
+    listed = json.loads(run(console, "list", "--question", "opened", "--limit", "5", "--json").stdout)["entries"]
+    assert [entry["action"] for entry in listed] == ["document.view"] * 5
+    assert run(console, "list", "--question", "outside").stdout == "None.\n"
+    assert run(console, "list", "--question", "log", "--limit", "2").stdout.count("\n") == 2
+    reference = rig.log.references.find(patient(1))
+    assert reference is not None
+    counted = json.loads(run(console, "extent", "--reference", reference.reference, "--question", "opened", "--json").stdout)
+    assert counted == {"entries": 20, "patients": 1, "documents": 20, "people": 1}
+    assert run(console, "export", "--format", "jsonl", "--question", "rights").stdout.count("audit.export") == 1
+
+
+def test_verify_says_what_the_token_vouches_for(rig: Rig, console: Any) -> None:
+    assert run(console, "verify").stdout.endswith("The token keeps no mark of it, or is away.\n")
+    run(console, "checkpoint")
+    assert run(console, "verify").stdout.endswith("The token vouches for 23 of them.\n")
+    assert json.loads(run(console, "verify", "--json").stdout)["marked_size"] == 23
