@@ -40,7 +40,6 @@ def _parts() -> Select[*tuple[object, ...]]:
 
 
 _PARTS = _parts()
-_KEPT = select(patients.c.merged_into).where(patients.c.id == bindparam("patient"))
 
 
 def file_of(connection: Connection, patient: PatientId) -> File:
@@ -52,9 +51,8 @@ def file_of(connection: Connection, patient: PatientId) -> File:
     return File(PatientId(rows[0].id), tuple(PatientId(row.id) for row in rows), since)
 
 
-def must_stand_alone(connection: Connection, patient: PatientId) -> None:
-    """Nothing is written under a record that was merged into another: raises Conflict naming the one that was kept."""
-    kept = connection.execute(_KEPT, {"patient": patient}).scalar_one_or_none()
+def refuse_merged(kept: str | None) -> None:
+    """Nothing is written under a record that was merged into another (``kept``): raises Conflict naming that one."""
     if kept is not None:
         raise Conflict("this file was merged into another one", reason="merged", patient=kept)
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, insert, literal
 
 from vault.errors import AlreadyPresent, Conflict, NotFound
 from vault.model import BlobId, DocumentId, Micros, PatientId, PersonId, ScopeId
-from vault.people.files import must_stand_alone
+from vault.people.files import refuse_merged
 from vault.storage.schema import document_versions, documents, patients, tombstones
 
 FILED = "filed"
@@ -78,6 +78,7 @@ def _stored(row: Row[*tuple[object, ...]]) -> StoredVersion:
 
 # Statements of every deposit and opening are built once: SQLAlchemy's building costs more than SQLite's answer.
 _SCOPE = select(patients.c.scope).where(patients.c.id == bindparam("patient"))
+_FILING = select(patients.c.scope, patients.c.merged_into).where(patients.c.id == bindparam("patient"))
 _WHOLE = _versions().where(document_versions.c.document == bindparam("document"), documents.c.state == FILED)
 _CURRENT = _WHOLE.where(document_versions.c.version == documents.c.version)
 _OLDER = _WHOLE.where(document_versions.c.version == bindparam("version"))
@@ -101,9 +102,11 @@ def patient_scope(connection: Connection, patient: PatientId) -> ScopeId:
 
 def filing_scope(connection: Connection, patient: PatientId) -> ScopeId:
     """The scope under which something new is filed with a patient. Raises NotFound, Conflict (``merged`` into another file)."""
-    scope = patient_scope(connection, patient)
-    must_stand_alone(connection, patient)
-    return scope
+    row = connection.execute(_FILING, {"patient": patient}).one_or_none()
+    if row is None:
+        raise NotFound(f"patient {patient}")
+    refuse_merged(row.merged_into)
+    return ScopeId(row.scope)
 
 
 def patient_state(connection: Connection, patient: PatientId) -> str | None:
