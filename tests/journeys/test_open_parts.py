@@ -35,7 +35,7 @@ def files_that_wait(page: Page, site: Site) -> None:
     """Somebody opened a file in an emergency, and an account is due for its yearly review, another about to close."""
     page.goto(f"{site.url}/patients")
     page.keyboard.press("/")
-    identity = cast.PATIENTS[1].identity
+    identity = next(part.identity for part in cast.PATIENTS[1:] if part.doctor is not cast.OUTSIDE)
     page.get_by_role("searchbox").first.fill(f"{identity.birth_name} {identity.given_names[0]}")
     page.keyboard.press("Enter")
     page.locator("main").get_by_role("link", name=re.compile(identity.birth_name, re.IGNORECASE)).first.click()

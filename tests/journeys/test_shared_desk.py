@@ -12,6 +12,8 @@ from playwright.sync_api import Page, Route, expect
 from tests.journeys.conftest import Browsing
 from tests.journeys.visitor import Telephones, Visitor
 from vault.demo import cast
+from vault.model import Role
+from vault.people.sessions import IDLE_S, WARNING_S
 
 pytestmark = [pytest.mark.browser, pytest.mark.hsm, pytest.mark.xdist_group("journeys")]
 
@@ -61,7 +63,7 @@ def warned(visitor: Visitor) -> Page:
     visitor.go("/patients/new")
     page.get_by_label("Nom de naissance").press_sequentially(TYPED)
     left(page, 50)
-    page.clock.run_for(11 * 60 * 1000)
+    page.clock.run_for((IDLE_S[Role.RECEPTION] - WARNING_S + 2) * 1000)
     expect(page.get_by_role("dialog")).to_be_visible()
     return page
 
