@@ -100,7 +100,7 @@ class Backup:
         policy.authorise(actor, Act.BACKUP_OPERATE, vault.clock())
         self._depot.prepare()
         with self._depot.alone():
-            name = manifest.backup_id(vault.clock(), secrets.token_hex(4))
+            name = manifest.backup_id(vault.clock(), secrets.token_hex(1))
             granted = vault.log.record(Event(Action.SYSTEM_BACKUP, Outcome.GRANTED, actor, note=Note(code=name)))
             try:
                 made = self._make(name, begin)

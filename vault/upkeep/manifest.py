@@ -103,8 +103,9 @@ class Listed:
 
 
 def backup_id(at: Micros, random: str) -> str:
-    """A backup's name: its moment (UTC, to the second) and eight random digits."""
-    return f"{moment(at).strftime('%Y%m%dT%H%M%SZ')}-{random}"
+    """A backup's name: its moment (UTC), microseconds last, and two ``random`` digits; names sort by age."""
+    seconds, micros = divmod(at, 1_000_000)
+    return f"{moment(seconds * 1_000_000).strftime('%Y%m%dT%H%M%SZ')}-{micros:06d}{random}"
 
 
 def is_backup_id(name: str) -> bool:
