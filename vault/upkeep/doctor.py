@@ -267,7 +267,8 @@ def check_availability(found: Availability | None) -> Check:
     if found is None:
         return Check("availability", ok=True, detail="not measured yet: nothing has been served")
     unsure = f", up to {found.at_most_minutes} with what the log does not tell" if found.unknown_s >= SURE_S else ""
-    detail = f"down {found.down_minutes} min{unsure}, in the last {found.days} days; 99.9 % allows {ALLOWED_MINUTES} a year"
+    period = f"{found.days} days" if found.days > 1 else "day"
+    detail = f"down {found.down_minutes} min{unsure}, in the last {period}; 99.9 % allows {ALLOWED_MINUTES} a year"
     return Check("availability", ok=True, detail=detail)
 
 

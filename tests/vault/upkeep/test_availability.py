@@ -10,6 +10,7 @@ from tests.vault.people.conftest import House, open_house
 from vault.audit.events import Action, Event, Outcome, System
 from vault.settings import DatabaseSettings
 from vault.upkeep.availability import ALLOWED_MINUTES, MARKS, SECOND, Availability, Mark, judged, measured
+from vault.upkeep.doctor import check_availability
 
 START, STOP, UNCLEAN, BEAT = MARKS
 MINUTE = 60 * SECOND
@@ -57,6 +58,14 @@ def test_words_and_shares() -> None:
     assert (found.days, found.down_minutes, found.at_most_minutes) == (1, 1, 2)
     assert 99.8 < found.percent < 99.9
     assert int(365 * 24 * 60 * 0.001) == ALLOWED_MINUTES
+
+
+def test_the_doctor_says_what_is_known_and_what_is_not() -> None:
+    assert "not measured yet" in check_availability(None).detail
+    found = Availability(0, 86_400 * SECOND, up_s=86_400 - 840, down_s=720, unknown_s=120)  # type: ignore[arg-type]  # times
+    check = check_availability(found)
+    assert check.ok
+    assert check.detail == "down 12 min, up to 14 with what the log does not tell, in the last day; 99.9 % allows 525 a year"
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from(MARKS)), max_size=60), st.integers(0, 3))
