@@ -143,7 +143,9 @@ def _show(cards: Cards) -> None:
     for page in card_pages(cards):
         click.clear()
         click.echo(page.removeprefix("\f\n"))
-        click.pause("\nWrite it down, or photograph nothing and print this page. Then press a key for the next one …")
+        click.prompt(
+            "\nWrite it down, or print this page; photograph nothing. Then press Enter", default="", show_default=False
+        )
     click.clear()
 
 

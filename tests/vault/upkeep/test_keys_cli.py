@@ -187,7 +187,7 @@ def test_a_person_is_walked_through_it(softhsm: KmsSettings, config: Path) -> No
     terminal.type("2")
     cards = []
     for _ in range(3):
-        cards.append(words_of(terminal.until("press a key")))
+        cards.append(words_of(terminal.until("press Enter")))
         terminal.type("")
     terminal.until("Card 1")
     terminal.type(cards[0])
