@@ -29,7 +29,7 @@ from vault.errors import BadSettings, Conflict
 from vault.opening import now_micros, open_vault
 from vault.settings import VaultSettings, load
 from vault.storage.slots import TokenCopies
-from vault.upkeep import ceremony
+from vault.upkeep import ceremony, cloning
 from web.cli import coffre
 
 pytestmark = pytest.mark.hsm
@@ -119,11 +119,11 @@ def test_a_copy_of_the_token_opens_everything_and_says_what_it_lacks_later(
 def test_a_copy_that_lacks_a_key_is_not_called_good(softhsm: KmsSettings, config: Path, tmp_path: Path) -> None:
     run(config, *asked_for(softhsm), "--without-recovery", ceremony.SENTENCE)
     settings = load(config, {})
-    copied = ceremony.cloning.copy_token(settings.kms, tmp_path / "usb")
+    copied = cloning.copy_token(settings.kms, tmp_path / "usb")
     for part in sorted((tmp_path / "usb" / "tokens").rglob("*.object"))[1:3]:
         part.unlink()
     with pytest.raises(Conflict, match="the copy is not good"):
-        ceremony.cloning.try_copy(settings, copied, tmp_path / "usb", now_micros)
+        cloning.try_copy(settings, copied, tmp_path / "usb", now_micros)
     with closing(open_vault(settings)) as vault:
         assert TokenCopies(vault.keyring_db).newest() is None
 
