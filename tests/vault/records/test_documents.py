@@ -86,7 +86,7 @@ def test_ranges_are_served_from_the_middle(desk: Desk) -> None:
 def test_a_page_is_pixels(desk: Desk) -> None:
     filed = desk.deposit(data=pdf(2))
     page = desk.documents.page(desk.clinician, filed.id, 2, 300)
-    assert (page.pages, page.content[:4]) == (2, b"RIFF")
+    assert (page.pages, page.content[:4]) == (2, b"\xff\xd8\xff\xe0")
 
 
 # --- one opening, one event -----------------------------------------------------------------------------------------------
