@@ -11,7 +11,7 @@ from tests.vault.audit.conftest import Rig, created, patient, person, viewed
 from vault.audit.events import Action, Event, Note, Outcome, Subject
 from vault.audit.search import Filters
 from vault.errors import Forbidden, NotFound
-from vault.model import Micros
+from vault.model import Micros, Role
 
 
 def test_a_patient_learns_who_came_and_nothing_about_others(rig: Rig) -> None:
@@ -34,10 +34,12 @@ def test_a_patient_learns_who_came_and_nothing_about_others(rig: Rig) -> None:
     assert "Aucun accès" in empty
 
 
-def test_only_those_who_may_reveal_give_the_report(rig: Rig) -> None:
-    rig.log.record(created(1))
-    with pytest.raises(Forbidden):
-        rig.auditing.patient_report(person(1), Filters(patient=patient(1)), "x")
+def test_only_those_who_may_reveal_or_treat_the_patient_give_the_report(rig: Rig) -> None:
+    rig.log.record_all([created(1), created(2)])
+    assert "MARTIN" in rig.auditing.patient_report(person(1), Filters(patient=patient(1)), "x").body, "the care team does"
+    for actor, about in ((person(1), 2), (person(1, Role.RECEPTION), 1), (person(1, Role.OWNER), 1)):
+        with pytest.raises(Forbidden):
+            rig.auditing.patient_report(actor, Filters(patient=patient(about)), "x")
     with pytest.raises(NotFound):
         rig.auditing.patient_report(rig.auditor(), Filters(patient=patient(99)), "x")
     with pytest.raises(NotFound):
