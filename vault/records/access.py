@@ -54,6 +54,12 @@ def is_allowed(actor: Actor, act: Act, relation: Relation) -> bool:
     return True
 
 
+def _is_outside(relation: Relation) -> bool:
+    """Whether somebody gets in by a leave alone: neither of the care team nor standing in for one who is."""
+    is_inside = relation.in_care_team or relation.in_locum_window
+    return (relation.has_grant or relation.has_breakglass) and not is_inside
+
+
 def flags(relation: Relation) -> tuple[str, ...]:
     """The facts under which somebody acted, as the log writes them."""
     facts = {
@@ -61,6 +67,7 @@ def flags(relation: Relation) -> tuple[str, ...]:
         "locum": relation.in_locum_window,
         "grant": relation.has_grant,
         "breakglass": relation.has_breakglass,
+        "outside_team": _is_outside(relation),
         "own_upload": relation.is_own_upload,
         "administrative": relation.document_class is DocumentClass.ADMINISTRATIVE,
         "handover": relation.is_handover,

@@ -128,6 +128,12 @@ def test_what_is_usual_for_somebody_raises_no_alert(quiet: Rig) -> None:
     assert "mass_access" not in [code for code, _ in alerts(quiet)]
 
 
+def test_what_an_emergency_access_opens_is_reviewed_with_it_and_not_once_more(quiet: Rig) -> None:
+    in_emergency = Note(relation=("outside_team",), is_breakglass=True)
+    quiet.log.record_all([created(1), replace(reads(2), note=in_emergency)])
+    assert "outside_team" not in [code for code, _ in alerts(quiet)]
+
+
 def test_an_alert_is_closed_with_a_reason_and_once(quiet: Rig) -> None:
     quiet.log.record_all([created(1), reads(2, "outside_team")])
     quiet.auditing.review.run()
