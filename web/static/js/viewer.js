@@ -3,6 +3,7 @@
 import { fill } from "./wording.js";
 
 const ZOOMS = ["fit", "normal", "width", "150", "200"];
+const SCROLL_MS = 800; // a smooth scroll takes less; pages that pass by meanwhile are not where the reader is
 
 export default function viewer(article) {
   const sheets = article.querySelector("[data-sheets]");
@@ -14,6 +15,7 @@ export default function viewer(article) {
   const part = (name) => tools.querySelector(`[data-${name}]`);
   let current = 0;
   let turns = 0;
+  let settledAt = 0;
 
   function show() {
     position.textContent = fill(sheets.dataset.saysPage, current + 1, pages.length);
@@ -25,6 +27,7 @@ export default function viewer(article) {
 
   function go(step) {
     current = Math.min(pages.length - 1, Math.max(0, current + step));
+    settledAt = performance.now() + SCROLL_MS;
     pages[current].scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
     show();
   }
@@ -48,7 +51,9 @@ export default function viewer(article) {
     }
   }
 
+  for (const kind of ["scrollend", "wheel", "touchmove"]) document.addEventListener(kind, () => { settledAt = 0; }, { capture: true, passive: true });
   const seen = new IntersectionObserver((entries) => {
+    if (performance.now() < settledAt) return;
     const best = entries.filter((entry) => entry.isIntersecting).sort((a, b) => b.intersectionRatio - a.intersectionRatio)[0];
     if (best) { current = pages.indexOf(best.target); show(); }
   }, { threshold: [0.3, 0.6] });
