@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
+from vault.storage import plain
+from vault.storage.plain import Rows
 from vault.storage.schema import audit_counters, audit_entries
 
 
@@ -28,29 +30,29 @@ class Entry(NamedTuple):
     flags: int
 
 
-# The statements of every batch are plain text for the driver, the same words on SQLite and PostgreSQL: they stand in the path
-# of every access, and composing them anew costs more than running them.
-_COLUMNS = ", ".join(Entry._fields)
+# The statements of every batch, said to the driver itself.
 _LAST = "SELECT position, leaf, at FROM audit_entries ORDER BY position DESC LIMIT 1"
-_INSERT = f"INSERT INTO audit_entries ({_COLUMNS}) VALUES ({', '.join(['{0}'] * len(Entry._fields))})"  # noqa: S608  # our own names
-_UPSERT = (
-    "INSERT INTO audit_counters (subject, count) VALUES ({0}, {0}) ON CONFLICT (subject) DO UPDATE SET count = excluded.count"
+_ENTRIES = Rows(
+    "audit_entries",
+    {"position": int, "leaf": bytes, "at": int, "action": str, "outcome": str}
+    | dict.fromkeys(("actor_sealed", "subject_sealed", "client_sealed", "note_sealed"), bytes)
+    | dict.fromkeys(("actor_index", "patient_index", "document_index", "person_index"), bytes)
+    | {"flags": int},
 )
-
-
-def _words(connection: Connection, statement: str) -> str:
-    return statement.format("?" if connection.dialect.name == "sqlite" else "%s")
+_COUNTERS = Rows(
+    "audit_counters", {"subject": bytes, "count": int}, "ON CONFLICT (subject) DO UPDATE SET count = excluded.count"
+)
 
 
 def insert_entries(connection: Connection, entries: list[Entry]) -> None:
     """Append rows, all in one statement."""
-    connection.exec_driver_sql(_words(connection, _INSERT), list(entries))
+    plain.insert(connection, _ENTRIES, entries)
 
 
 def last_leaf(connection: Connection) -> tuple[int, bytes | None, int]:
     """(size of the log, its last leaf, the time of that entry); (0, None, 0) for an empty log."""
-    row = connection.exec_driver_sql(_LAST).one_or_none()
-    return (0, None, 0) if row is None else (row.position + 1, row.leaf, row.at)
+    row = plain.first(connection, _LAST)
+    return (0, None, 0) if row is None else (row[0] + 1, row[1], row[2])
 
 
 def leaf_at(connection: Connection, position: int) -> bytes | None:
@@ -76,6 +78,5 @@ def counts(connection: Connection, subjects: list[bytes]) -> dict[bytes, int]:
 
 def store_counts(connection: Connection, counted: dict[bytes, int]) -> None:
     """Set counters, inserting those that are new."""
-    if not counted:
-        return
-    connection.exec_driver_sql(_words(connection, _UPSERT), list(counted.items()))
+    if counted:
+        plain.insert(connection, _COUNTERS, list(counted.items()))
