@@ -12,7 +12,7 @@ from pathlib import Path
 from kms import errors
 from kms.caller import current_caller
 from kms.errors import Forked, KeysUnavailable, KmsError
-from kms.keys import TEXT_BYTES, Health, KeyUse, Mark, Purpose, Secret, Signature, WrappedKey
+from kms.keys import TEXT_BYTES, Health, KeyRecord, KeyState, KeyUse, Mark, Purpose, Secret, Signature, WrappedKey
 from kms.wire import BrokenFrame, Operation, Status, receive, send
 from kms.wrapped import LARGEST, SMALLEST, take_apart
 
@@ -114,6 +114,11 @@ class KeyClient:
     def versions(self, use: KeyUse) -> tuple[int, ...]:
         """See KeyService.versions."""
         return tuple(int(number) for number in self._ask(Operation.VERSIONS, use.encode()))
+
+    def record(self, use: KeyUse, number: int) -> KeyRecord:
+        """See KeyService.record."""
+        state, key_id, made, wraps = map(bytes, self._ask(Operation.RECORD, use.encode(), str(number).encode()))
+        return KeyRecord(use, number, KeyState(state.decode()), key_id, b"", int(made), int(wraps))
 
     def number_of(self, wrapped: WrappedKey) -> int:
         """See KeyService.number_of."""

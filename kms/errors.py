@@ -83,6 +83,12 @@ class BadSettings(KmsError):
     code = "bad_settings"
 
 
+class ReleaseRefused(KmsError):
+    """A key process was asked to destroy a key without a valid release of the vault; nothing was changed."""
+
+    code = "release_refused"
+
+
 class UnknownSuite(KmsError):
     """The wrapped key names a suite or format version that this program does not know; there is no fallback."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from collections.abc import Mapping
 from contextlib import closing
@@ -11,7 +12,9 @@ from pathlib import Path
 from kms import open_token
 from kms.errors import BadSettings
 from kms.journal import BrokenJournal, Journal
+from kms.keys import KeyRecord, KeyUse
 from kms.lifecycle import Lifecycle
+from kms.release import destroy
 from kms.serving import KeyServer, ServiceSettings
 from kms.settings import KmsSettings, read_table
 from kms.shelf import FileRegistry
@@ -56,17 +59,29 @@ def open_lifecycle(settings: HostSettings) -> Lifecycle:
     return Lifecycle(open_token(settings.kms, registry), registry)
 
 
+def destroy_released(settings: HostSettings, use: KeyUse, number: int, release: Path | None) -> KeyRecord:
+    """End a key version on this host by the vault's release; the key process may go on serving meanwhile.
+
+    Raises ReleaseRefused, KeyMissing, BadSettings where its log was tampered with.
+    """
+    with closing(_journal(settings.service.journal)) as journal:
+        life = open_lifecycle(settings)
+        with closing(life.keys):
+            return destroy(life, journal, life.record(use, number), release, time.time_ns() // 1000)
+
+
+def _journal(path: Path) -> Journal:
+    try:
+        return Journal(path)
+    except BrokenJournal as error:
+        raise BadSettings(f"the log {path} was altered ({error}); move it to a safe place, then look") from error
+
+
 def open_server(settings: HostSettings) -> KeyServer:
     """The server, bound and ready to ``serve``. Raises BadSettings, also where its log was tampered with."""
     keys = open_token(settings.kms, FileRegistry(settings.service.registry))
     try:
-        journal = Journal(settings.service.journal)
-        return KeyServer(settings.service, keys, journal)
-    except BrokenJournal as error:
-        keys.close()
-        raise BadSettings(
-            f"the log {settings.service.journal} was altered ({error}); move it to a safe place, then look"
-        ) from error
+        return KeyServer(settings.service, keys, _journal(settings.service.journal))
     except BaseException:
         keys.close()
         raise

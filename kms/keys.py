@@ -213,6 +213,9 @@ class KeyService(Protocol):
     def versions(self, use: KeyUse) -> tuple[int, ...]:
         """The versions of a use that may still be asked, the active one first, then from the newest."""
 
+    def record(self, use: KeyUse, number: int) -> KeyRecord:
+        """One version as the registry knows it, whatever its state (over a socket: without its canary). Raises KeyMissing."""
+
     def number_of(self, wrapped: WrappedKey) -> int:
         """The master key version under which ``wrapped`` stands, read without the token."""
 

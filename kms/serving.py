@@ -173,6 +173,9 @@ class KeyServer:
                 results = [str(keys.active(KeyUse(fields[0].decode("ascii")))).encode()]
             case Operation.VERSIONS:
                 results = [str(number).encode() for number in keys.versions(KeyUse(fields[0].decode("ascii")))]
+            case Operation.RECORD:
+                known = keys.record(KeyUse(fields[0].decode("ascii")), int(fields[1]))
+                results = [known.state.encode(), known.key_id, str(known.created_at).encode(), str(known.wraps).encode()]
             case Operation.RANDOM:
                 results = [keys.random(min(int(fields[0]), 4096))]
             case Operation.HEALTH:

@@ -173,10 +173,7 @@ class TokenKeys:
         """See KeyService.public_key; read from the registry, without the token."""
         if number is None:
             return self.ledger.active(use).canary
-        for record in self.ledger.records():
-            if record.use is use and record.number == number:
-                return record.canary
-        raise KeyMissing(f"the registry has no {use} key {number}")
+        return self.record(use, number).canary
 
     def mark(self) -> Mark | None:
         """See KeyService.mark. The audit key sings first: on a lost token every search comes back empty, without an error."""
@@ -206,6 +203,13 @@ class TokenKeys:
     def versions(self, use: KeyUse) -> tuple[int, ...]:
         """See KeyService.versions."""
         return self.ledger.versions(use)
+
+    def record(self, use: KeyUse, number: int) -> KeyRecord:
+        """See KeyService.record; read from the registry, without the token."""
+        for record in self.ledger.records():
+            if (record.use, record.number) == (use, number):
+                return record
+        raise KeyMissing(f"the registry has no {use} key {number}")
 
     def number_of(self, wrapped: WrappedKey) -> int:
         """See KeyService.number_of."""

@@ -33,6 +33,8 @@ class Operation(IntEnum):
     MARK = 12
     RAISE_MARK = 13
     """Answered with the mark that stands: a lower one never takes its place."""
+    RECORD = 14
+    """What the registry says of one key version; nothing in it is secret."""
 
 
 class Status(IntEnum):

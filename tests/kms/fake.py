@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Sequence
@@ -218,6 +219,12 @@ class FakeKeyService:
 
     def versions(self, use: KeyUse) -> tuple[int, ...]:
         return tuple(range(self.active(use), 0, -1))
+
+    def record(self, use: KeyUse, number: int) -> KeyRecord:
+        if number not in self.versions(use):
+            raise KeyMissing(f"the registry has no {use} key {number}")
+        state = KeyState.ACTIVE if number == self.active(use) else KeyState.DECRYPT_ONLY
+        return KeyRecord(use, number, state, hashlib.sha256(f"{use}/{number}".encode()).digest()[:16], b"", 1_790_000_000)
 
     def number_of(self, wrapped: WrappedKey) -> int:
         return take_apart(wrapped).number

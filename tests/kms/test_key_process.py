@@ -81,7 +81,7 @@ def test_it_answers_like_the_key_service_behind_it(tmp_path: Path) -> None:
 def test_the_socket_offers_nothing_that_makes_or_ends_a_key() -> None:
     assert {operation.name for operation in Operation} == {
         "WRAP", "UNWRAP", "REWRAP", "MAC", "SIGN", "SIGN_TEXT", "PUBLIC_KEY", "ACTIVE", "VERSIONS", "MARK", "RAISE_MARK",
-        "RANDOM", "HEALTH",
+        "RANDOM", "HEALTH", "RECORD",
     }  # fmt: skip
 
 

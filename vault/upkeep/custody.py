@@ -1,6 +1,7 @@
 """Owns what an operator does to keys, each act in the access log first: make, rotate, rewrap, retire, destroy.
 
-It must not know the command line. Destroying takes two people: a technical administrator retires a key, an owner destroys it.
+It must not know the command line. Destroying takes two people: a technical administrator retires a key, an owner destroys it;
+beside a key process the owner releases it, and its host destroys it by that note.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import TypeVar
 from sqlalchemy import delete, insert, select
 
 from kms.canary import handover, verifies
-from kms.errors import KmsError
+from kms.errors import KeyMissing, KmsError
 from kms.keys import KeyRecord, KeyService, KeyState, KeyUse
 from kms.lifecycle import Lifecycle
-from vault.audit.append import AuditLog
+from kms.release import FORMAT as RELEASE_FORMAT
+from kms.release import Release
+from vault.audit.append import AuditLog, Receipt
 from vault.audit.events import Action, Event, Note, Outcome
 from vault.errors import BadSettings, Conflict, Forbidden, NotFound, VaultError
 from vault.model import Actor, Micros, PersonId
@@ -26,6 +29,7 @@ from vault.sealing.faults import key_faults
 from vault.storage.db import Database
 from vault.storage.keyring import Keyring
 from vault.storage.schema import key_retirements
+from vault.upkeep.manifest import signed
 from vault.upkeep.reindex import Reindexed, Reindexing
 from vault.upkeep.rotation import Rewrapped, Rewrapping
 
@@ -44,6 +48,14 @@ class Rotated:
     """For master keys."""
     reindexed: Reindexed | None = None
     """For MAC keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Who asked for a version's end, and when."""
+
+    person: PersonId
+    at: Micros
 
 
 class Custody:
@@ -76,9 +88,15 @@ class Custody:
         if self._lifecycle is None:
             raise BadSettings(
                 "a key process holds this vault's keys; on its host: coffre keys renew, "
-                "then here: coffre keys rewrap (after kek), reindex (after mac), hand-over (after audit)"
+                "then here: coffre keys rewrap (after kek), reindex (after mac), hand-over (after audit); "
+                "to end a key: coffre keys retire and release here, destroy on its host"
             )
         return self._lifecycle
+
+    @property
+    def holds_token(self) -> bool:
+        """Whether this process holds the token itself, without a key process."""
+        return self._lifecycle is not None
 
     def create(self, actor: Actor, use: KeyUse) -> KeyRecord:
         """A further version, not used yet."""
@@ -206,30 +224,64 @@ class Custody:
 
         Raises Forbidden (the same person, or no owner), StepUpRequired, NotFound, Conflict (not retired, still needed).
         """
+        life = self.lifecycle
+        record, _ = self._agreed(actor, use, number)
+        return self._logged(actor, Action.KEY_DESTROY, f"{use.value}/{number}", lambda: life.destroy(record))
+
+    def release(self, actor: Actor, use: KeyUse, number: int) -> str:
+        """The second of two beside a key process: the signed note by which its host destroys a retired version.
+
+        Signed by the audit key over the socket (docs/format.md, "Key releases"). Raises as ``destroy`` does, and Conflict where
+        this process holds the token itself.
+        """
+        if self._lifecycle is not None:
+            raise Conflict("this vault holds its own token: an owner destroys a key with coffre keys destroy")
+        record, asked = self._agreed(actor, use, number)
+
+        def work(granted: Receipt) -> str:
+            said = Release(
+                use=use.value,
+                number=number,
+                key=record.key_id.hex(),
+                tenant=self._log.tenant,
+                asked_by=asked.person,
+                asked_at=asked.at,
+                agreed_by=str(actor.person),
+                event=granted.event,
+                at=self._clock(),
+            )
+            return signed(RELEASE_FORMAT, said.said(), self._log.tenant, self._keys)
+
+        return self._told(actor, Action.KEY_DESTROY, f"{use.value}/{number}:released", work, Outcome.PARTIAL)
+
+    def _agreed(self, actor: Actor, use: KeyUse, number: int) -> tuple[KeyRecord, _Asked]:
+        """What two people want to end, and who asked for it."""
         policy.authorise(actor, Act.KEYS_APPROVE, self._clock())
-        asked = self.retired_by(use, number)
+        asked = self._asked(use, number)
         if asked is None:
             raise Conflict(f"{use.value} {number} was not retired: an administrator asks first (coffre keys retire)")
-        if asked == actor.person:
+        if asked.person == actor.person:
             raise Forbidden("two people destroy a key: the one who asked can't be the one who agrees")
-        record = self._destroyable(use, number)
-        return self._logged(actor, Action.KEY_DESTROY, f"{use.value}/{number}", lambda: self.lifecycle.destroy(record))
+        return self._destroyable(use, number), asked
 
     def retired_by(self, use: KeyUse, number: int) -> PersonId | None:
         """Who asked for a version's destruction, where somebody did."""
+        asked = self._asked(use, number)
+        return None if asked is None else asked.person
+
+    def _asked(self, use: KeyUse, number: int) -> _Asked | None:
         table = key_retirements.c
+        statement = select(table.person, table.at).where(table.use == use.value, table.number == number)
         with self._db.read() as connection:
-            row = connection.execute(select(table.person).where(table.use == use.value, table.number == number)).one_or_none()
-        return None if row is None else PersonId(row.person)
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else _Asked(PersonId(row.person), row.at)
 
     def scope_counts(self) -> dict[int, int]:
         """How many scope keys stand under each master key."""
         return self._keyring.scopes_by_master()
 
     def _destroyable(self, use: KeyUse, number: int) -> KeyRecord:
-        record = next((known for known in self.lifecycle.records() if (known.use, known.number) == (use, number)), None)
-        if record is None:
-            raise NotFound(f"there is no {use.value} key {number}")
+        record = self._known(use, number)
         if record.state in {KeyState.ACTIVE, KeyState.DESTROYED}:
             raise Conflict(f"{use.value} {number} is {record.state.value}: only a key that is out of use can be destroyed")
         if use is KeyUse.MASTER and (needed := self._keyring.scopes_by_master().get(number, 0)):
@@ -239,11 +291,23 @@ class Custody:
             raise Conflict(f"{what} still stand under MAC key {number}: run coffre keys reindex first")
         return record
 
+    def _known(self, use: KeyUse, number: int) -> KeyRecord:
+        """From this process's registry, or the key process's. Raises NotFound, KeysUnavailable."""
+        source = self._keys if self._lifecycle is None else self._lifecycle
+        with key_faults():
+            try:
+                return source.record(use, number)
+            except KeyMissing as error:
+                raise NotFound(f"there is no {use.value} key {number}") from error
+
     def _logged(self, actor: Actor, action: Action, what: str, work: Callable[[], T], outcome: Outcome = Outcome.SUCCESS) -> T:
+        return self._told(actor, action, what, lambda _granted: work(), outcome)
+
+    def _told(self, actor: Actor, action: Action, what: str, work: Callable[[Receipt], T], outcome: Outcome) -> T:
         """No log, no act: the event stands before the work, and a second one says how it ended."""
         granted = self._log.record(Event(action, Outcome.GRANTED, actor, note=Note(code=what)))
         try:
-            result = work()
+            result = work(granted)
         except (VaultError, KmsError) as error:
             self._log.record(Event(action, Outcome.FAILED, actor, note=Note(code=error.code), ref=granted.event))
             raise

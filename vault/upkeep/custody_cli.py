@@ -6,11 +6,13 @@ Retiring and destroying want two people of the practice, each with password and 
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import click
 
+from kms import hosting
 from kms.cli import described, line
 from kms.keys import KeyUse
 from kms.terminal import Exit, answer, confirm, json_option, progress, yes_option
@@ -32,6 +34,9 @@ class _Vault(Protocol):
 
 class Console(Protocol):
     """What these verbs need of the console that runs them."""
+
+    config: Path
+    environment: Mapping[str, str]
 
     @property
     def vault(self) -> _Vault: ...
@@ -59,6 +64,8 @@ def _operator(console: Console) -> Actor:
 
 def _person(console: Console, credentials: Path | None, *, as_json: bool) -> Actor:
     """Somebody of the practice, with both factors. Raises SignInRefused, LockedOut."""
+    if hosting.is_host(console.config):
+        raise BadSettings("this is a key process's host; people agree where the vault is (coffre keys retire, then release)")
     if credentials is not None:
         if credentials.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise BadSettings(f"others can read {credentials}; run: chmod 600 {credentials}")
@@ -231,28 +238,78 @@ def retire(  # noqa: PLR0917  # one parameter for each option, as click calls it
         answer({"ok": True}, [f"{use} {number} is kept."], as_json=as_json)
         return
     record = console.custody.retire(actor, KeyUse(use), number)
-    answer(described(record), [line(record, "retired; an owner destroys it: coffre keys destroy")], as_json=as_json)
+    answer(described(record), [line(record, f"retired; an owner agrees: coffre keys {_ending(console)}")], as_json=as_json)
+
+
+def _ending(console: Console) -> str:
+    return "destroy" if console.custody.holds_token else "release"
 
 
 @click.command()
 @use_argument
 @number_argument
+@click.option(
+    "--release",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="On a key process's host: the note that `coffre keys release` wrote.",
+)
 @credentials_option
 @yes_option
 @json_option
 @click.pass_obj
 def destroy(  # noqa: PLR0917  # one parameter for each option, as click calls it
-    console: Console, use: str, number: int, credentials: Path | None, yes: bool, as_json: bool
+    console: Console, use: str, number: int, release: Path | None, credentials: Path | None, yes: bool, as_json: bool
 ) -> None:
     """Destroy a retired key in the token, for good. Keyring backups made before its rotation can't be restored afterwards.
+
+    On a key process's host nobody signs in: the vault's signed release says that two people agreed and nothing needs the key.
 
     \b
     Example:
       coffre keys destroy kek 1 --yes
+      coffre --config /etc/coffre-keys/keys.toml keys destroy kek 1 --release kek-1.release --yes
     """
+    is_host = hosting.is_host(console.config)
+    if release is not None and not is_host:
+        raise click.UsageError("--release is for a key process's host.")
     confirm(f"Destroy {use} key {number} for good?", yes=yes, as_json=as_json)
+    if is_host:
+        settings = hosting.load(console.config, console.environment)
+        ended = hosting.destroy_released(settings, KeyUse(use), number, release)
+        answer(described(ended), [line(ended, "gone")], as_json=as_json)
+        return
     record = console.custody.destroy(_person(console, credentials, as_json=as_json), KeyUse(use), number)
     answer(described(record), [line(record, "gone")], as_json=as_json)
+
+
+@click.command()
+@use_argument
+@number_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The note; a new file.")
+@credentials_option
+@json_option
+@click.pass_obj
+def release(  # noqa: PLR0917  # one parameter for each option, as click calls it
+    console: Console, use: str, number: int, output: Path, credentials: Path | None, as_json: bool
+) -> None:
+    """Beside a key process: agree, as an owner, to the end of a retired key, and write the note by which its host destroys it.
+
+    Nothing is destroyed yet. The note is valid for seven days and for this key alone; anybody who holds it may bring it.
+
+    \b
+    Example:
+      coffre keys release kek 1 -o kek-1.release
+    """
+    if output.exists():
+        raise click.UsageError(f"{output} is there already: name a new file.")
+    actor = _person(console, credentials, as_json=as_json)
+    note = console.custody.release(actor, KeyUse(use), number)
+    try:
+        output.write_text(note, encoding="utf-8")
+    except OSError as error:
+        raise BadSettings(f"{output} can't be written ({error.strerror}); nothing was destroyed, release it again") from error
+    told = f"on the key process's host: coffre keys destroy {use} {number} --release {output.name}"
+    answer({"ok": True, "release": str(output)}, [f"{use} {number} is released for seven days; {told}"], as_json=as_json)
 
 
 @click.command()
@@ -310,4 +367,4 @@ def hand_over(console: Console, use: str, number: int, voucher: str, as_json: bo
     answer({"ok": True}, [f"The log now says who vouched for {use} {number}."], as_json=as_json)
 
 
-verbs = (create, rotate, rewrap, reindex, hand_over, retire, destroy, reconcile)
+verbs = (create, rotate, rewrap, reindex, hand_over, retire, release, destroy, reconcile)

@@ -15,8 +15,10 @@ from pathlib import Path
 from sqlalchemy import select
 
 from kms.caller import SYSTEM
-from kms.journal import BrokenJournal, Entry, read
+from kms.journal import DESTROY, BrokenJournal, Entry, read
 from vault.audit.append import AuditLog
+from vault.audit.events import Action, Outcome
+from vault.audit.reading import COLUMNS, Reader
 from vault.errors import Tampered
 from vault.model import ScopeId, ScopeKind
 from vault.sealing.scopes import CACHE_SECONDS
@@ -41,9 +43,9 @@ class Reconciled:
     refused: dict[str, int]
     """Refusals by code; ``budget_exceeded`` deserves a look."""
     unexplained: tuple[tuple[Entry, str], ...]
-    """Openings without an entry of their caller around them, or of a patient's key for nobody.
+    """Openings without an entry of their caller around them, or of a patient's key for nobody; ends of keys without a release.
 
-    With the scope where it is known.
+    With the scope where it is known, or the key.
     """
 
     @property
@@ -61,14 +63,16 @@ class Reconciliation:
     def compare(self, journal: Path) -> Reconciled:
         """Raises Tampered where the key process's log is itself altered."""
         try:
-            entries = [entry for _, entry in read(journal)]
+            lines = [entry for _, entry in read(journal)]
         except BrokenJournal as error:
             raise Tampered(f"the key process's log was altered: {error}", kind="key_journal") from error
+        ended = [entry for entry in lines if entry.operation == DESTROY]
+        entries = [entry for entry in lines if entry.operation != DESTROY]
         opened = [entry for entry in entries if entry.outcome == "done"]
         refused = Counter(entry.outcome for entry in entries if entry.outcome != "done")
         scopes = self._scopes()
         times = {caller: self._times(caller, opened) for caller in {entry.caller for entry in opened} - {SYSTEM}}
-        explained, system, unexplained = 0, 0, []
+        explained, system, unexplained = 0, 0, self._unreleased(ended)
         for entry in opened:
             scope, kind = scopes.get(entry.what, ("", None))
             if entry.caller == SYSTEM and kind is not ScopeKind.PATIENT:
@@ -78,6 +82,20 @@ class Reconciliation:
             else:
                 unexplained.append((entry, scope))
         return Reconciled(len(opened), explained, system, dict(refused), tuple(unexplained))
+
+    def _unreleased(self, ended: list[Entry]) -> list[tuple[Entry, str]]:
+        """The ends of keys to which nobody agreed in the access log: whoever steals the socket can sign a release himself."""
+        made = {entry.what: entry for entry in ended if entry.outcome in {"granted", "done"}}
+        if not made:
+            return []
+        columns = audit_entries.c
+        granted = (columns.action == Action.KEY_DESTROY.value) & (columns.outcome == Outcome.GRANTED.value)
+        reader = Reader(self._log)
+        agreed = {
+            str((record.note or {}).get("code", "")).replace(":released", f"/{record.id}")
+            for record in reader.open(reader.rows(select(*COLUMNS).where(granted)))
+        }
+        return [(entry, f"key {entry.what}") for entry in made.values() if entry.what not in agreed]
 
     def _scopes(self) -> dict[str, tuple[str, ScopeKind | None]]:
         """Digest of each wrapped key that stands in the keyring → its scope. Older wrappings are not known any more."""
