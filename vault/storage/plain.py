@@ -52,7 +52,10 @@ class Rows:
 
 
 def say(connection: Connection, words: str) -> None:
-    """Words without values, on PostgreSQL more than one statement if need be. Raises SQLAlchemy's own errors, as a statement would."""
+    """Words without values, on PostgreSQL more than one statement if need be.
+
+    Raises SQLAlchemy's own errors, as a statement would.
+    """
     if connection.dialect.name == "sqlite":
         _driver(connection, words, lambda driver: driver.execute(words))
     else:
