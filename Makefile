@@ -6,6 +6,7 @@ DEMO_DIR  ?= var/demo
 JOBS      ?= $(shell nproc 2>/dev/null || echo 2)
 TESTS     ?= tests
 ONLY      ?=
+SEED      ?=
 KILLS     ?= 1000
 PYTHON    ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(name) 2>/dev/null)))
 
@@ -52,8 +53,8 @@ contracts: $(VENV)/dev.stamp
 	@$(BIN)/lint-imports --no-logo
 
 tests: $(VENV)/dev.stamp
-	@$(BIN)/python -m pytest $(TESTS) -q -n $(JOBS) --dist loadgroup -m "not alone"
-	@$(BIN)/python -m pytest $(TESTS) -q -m alone
+	@$(BIN)/python -m pytest $(TESTS) -q -n $(JOBS) --dist loadgroup -m "not alone" $(SEED:%=--randomly-seed=%)
+	@$(BIN)/python -m pytest $(TESTS) -q -m alone $(SEED:%=--randomly-seed=%)
 
 # --- installing --------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from kms.caller import SYSTEM, act_for
 from kms.settings import KmsSettings
 from tests.parts import LAUNCH, MissingPart, chromium_path, postgresql_programs, softhsm_module
 from tests.servers.mail import Sink
@@ -37,6 +38,12 @@ def pytest_runtest_makereport(
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid}: {reason}. Every part must be here (CI or `make test`): run `make parts`."
     return report
+
+
+@pytest.fixture(autouse=True)
+def nobody_in_particular() -> None:
+    """A request that ran in this thread names who asks for keys until the next one: no test inherits somebody."""
+    act_for(SYSTEM)
 
 
 class Clock:

@@ -95,7 +95,9 @@ def main() -> None:
     arguments = [*LAUNCH, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with tempfile.TemporaryDirectory() as room, sync_playwright() as playwright:
         site = Site.start(Path(room))
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=arguments)
+        browser = playwright.chromium.launch(
+            executable_path=chromium_path(), args=arguments, env=os.environ | {"LANGUAGE": "fr"}
+        )
         try:
             take(browser, site)
         finally:
