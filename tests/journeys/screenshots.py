@@ -95,9 +95,7 @@ def main() -> None:
     arguments = [*LAUNCH, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with tempfile.TemporaryDirectory() as room, sync_playwright() as playwright:
         site = Site.start(Path(room))
-        browser = playwright.chromium.launch(
-            executable_path=chromium_path(), args=arguments, env=os.environ | {"LANGUAGE": "fr"}
-        )
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=arguments)
         try:
             take(browser, site)
         finally:
