@@ -13,6 +13,7 @@ def test_the_page_and_the_doctor_say_when_the_last_ones_were(practice: Practice)
     page = nadia.get("/status").get_data(as_text=True)
     assert "Aucune sauvegarde" in page
     assert "jamais été essayée" in page
+    assert "un point vous attend" in page, "a green verdict above a marked line is not honest"
     found = rehearsals(practice.vault.db, practice.vault.clock())
     assert not check_backups(found, is_demo=False, is_unfinished=False).ok
     assert check_backups(found, is_demo=True, is_unfinished=False).ok, "a demonstration is thrown away"
@@ -21,6 +22,7 @@ def test_the_page_and_the_doctor_say_when_the_last_ones_were(practice: Practice)
     page = nadia.get("/status").get_data(as_text=True)
     assert "Dernière sauvegarde le" in page
     assert "restauration essayée le" in page
+    assert "un point vous attend" not in page
     found = rehearsals(practice.vault.db, practice.vault.clock())
     assert check_backups(found, is_demo=False, is_unfinished=False).ok
     assert "run coffre backup restore once more" in check_backups(found, is_demo=True, is_unfinished=True).detail

@@ -39,6 +39,8 @@ async function show(options) {
 export default function passkey(frame) {
   const { ask, answer, next, failed, make: making } = frame.dataset;
   frame.hidden = !window.PublicKeyCredential || /^[\d.]+$|^\[/.test(location.hostname);
+  const wayOut = frame.nextElementSibling; // what to do instead, on the page that offers to add one
+  if (making !== undefined && wayOut) wayOut.hidden = !frame.hidden;
   if (frame.hidden) return;
   const button = frame.querySelector("[data-passkey]");
   const note = frame.querySelector("[data-note]");
