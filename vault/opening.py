@@ -132,7 +132,7 @@ def open_vault(
     blobs = open_blobs(settings.blobs)
     renderer = Renderer(settings.limits.renderings)
     tickets: Tickets[Receipt] = Tickets(clock)
-    likenesses = Likenesses(BlindIndex(keys, founded.tenant), people.roster.display_names)
+    likenesses = Likenesses(BlindIndex(keys, founded.tenant), people.roster.names_in)
     patients = Patients(
         db=db,
         scopes=scopes,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-from sqlalchemy import Connection, Executable, RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Executable, bindparam, func, insert, select, update
 
 from vault.audit.append import AuditLog
 from vault.audit.events import Action, Anonymous, Event, Note, Outcome, Subject
@@ -27,6 +27,7 @@ from vault.sealing.binding import bind, field_context
 from vault.sealing.fields import open_field, seal_field
 from vault.sealing.scopes import ScopeKeys
 from vault.storage.db import Database
+from vault.storage.plain import Row, Statement
 from vault.storage.schema import failures, familiar, locum_windows, people
 
 T = TypeVar("T")
@@ -38,11 +39,8 @@ FAMILIAR_S = 90 * 86_400
 """An address from which somebody has signed in stays familiar this long."""
 
 
-_DISPLAY_NAMES = select(people.c.id, people.c.display_name_sealed)
-
-
+_DISPLAY_NAMES = Statement(select(people.c.id, people.c.display_name_sealed))
 _BY_ID = select(people).where(people.c.id == bindparam("person"))
-"""Built once: every request asks it."""
 
 
 class Founded(Protocol):
@@ -118,7 +116,8 @@ class Roster:
         self._scope = installation.system_scope
         self.clock = clock
         self.random = random
-        self._names: tuple[dict[PersonId, bytes], dict[PersonId, str]] = ({}, {})
+        self._names: dict[PersonId, tuple[bytes, str]] = {}
+        """Each display name as it was last seen sealed, and opened."""
 
     def authorise(
         self, actor: Actor, act: Act, action: Action, subject: Subject | None = None, relation: Relation = NOBODY
@@ -144,18 +143,24 @@ class Roster:
             return open_field(key, field_context(self.tenant, table, column, row), sealed)
 
     def display_name(self, person: Person) -> str:
-        """The name that screens show."""
-        return self.open("people", "display_name", person.id, person.display_name_sealed).decode()
+        """The name that screens show. Opened when it changes, like all of these."""
+        return self._name(person.id, person.display_name_sealed)
 
     def display_names(self) -> dict[PersonId, str]:
-        """Everybody's name, for screens that show authors and care teams; past colleagues included. Opened when one changes."""
+        """Everybody's name, for screens that show authors and care teams; past colleagues included."""
         with self.db.read() as connection:
-            rows = {PersonId(row.id): row.display_name_sealed for row in connection.execute(_DISPLAY_NAMES)}
-        sealed, names = self._names
-        if sealed != rows:
-            names = {person: self.open("people", "display_name", person, name).decode() for person, name in rows.items()}
-            self._names = rows, names
-        return dict(names)
+            return self.names_in(connection)
+
+    def names_in(self, connection: Connection) -> dict[PersonId, str]:
+        """``display_names`` within a transaction."""
+        rows = _DISPLAY_NAMES.rows(connection)
+        return {PersonId(row["id"]): self._name(PersonId(row["id"]), row["display_name_sealed"]) for row in rows}
+
+    def _name(self, person: PersonId, sealed: bytes) -> str:
+        known = self._names.get(person)
+        if known is None or known[0] != sealed:
+            known = self._names[person] = sealed, self.open("people", "display_name", person, sealed).decode()
+        return known[1]
 
     def keyed_hash(self, label: str, *parts: str) -> bytes:
         """HMAC-SHA-256 (RFC 2104) of ``parts``, 32 bytes, under a key that only this vault derives and no rotation changes.
@@ -292,7 +297,7 @@ def _network(ip: str) -> str:
     return str(address.ipv4_mapped or ipaddress.ip_network((int(address) >> 64 << 64, 64)))
 
 
-def person_of(row: RowMapping) -> Person:
+def person_of(row: Row) -> Person:
     """The record of a row of ``people``."""
     return Person(
         id=PersonId(row["id"]),

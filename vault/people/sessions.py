@@ -14,13 +14,14 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, update
 
 from vault.audit.append import Transaction
 from vault.audit.events import Action, Event, Note, Outcome, Subject
 from vault.errors import NotFound, SessionEnded
 from vault.model import Actor, Client, Micros, PersonId, Role
-from vault.people.roster import Person, Roster, State
+from vault.people.roster import Person, Roster, State, person_of
+from vault.storage.plain import Row, Statement
 from vault.storage.schema import people, sessions
 
 SECOND = 1_000_000
@@ -85,8 +86,18 @@ class Listed:
     is_this: bool
 
 
-_BY_TOKEN = select(sessions).where(sessions.c.id_hash == bindparam("token"))
-"""Built once: every request asks it."""
+_BY_TOKEN = Statement(
+    select(
+        *(
+            sessions.c[name]
+            for name in ("id_hash", "reference", "person", "stage", "methods", "seen_at", "expires_at", "factor_at")
+        ),
+        people,
+    )
+    .join(people, people.c.id == sessions.c.person)
+    .where(sessions.c.id_hash == bindparam("token"))
+)
+"""A session with whose it is: every request asks."""
 
 
 def hashed_token(token: str) -> bytes:
@@ -149,10 +160,10 @@ class Sessions:
 
     def halfway(self, connection: Connection, token: str) -> tuple[Person, Stage]:
         """Whose password was right, and what is awaited. Raises SessionEnded."""
-        row = connection.execute(_BY_TOKEN, {"token": hashed_token(token)}).mappings().one_or_none()
+        row = _BY_TOKEN.row(connection, token=hashed_token(token))
         if row is None or row["stage"] == Stage.FULL or self._roster.clock() >= row["expires_at"]:
             raise SessionEnded("no half-way session", reason="unknown")
-        person = self._roster.by_id(connection, PersonId(row["person"]))
+        person = person_of(row)
         if person.state is not State.ACTIVE:
             raise SessionEnded("no half-way session", reason="unknown")
         return person, Stage(row["stage"])
@@ -186,16 +197,17 @@ class Sessions:
         expires_at = min(row["expires_at"], window_end or row["expires_at"])
         return Live(actor, Micros(expires_at), Micros(last + IDLE_S[person.role] * SECOND))
 
-    def _read(self, connection: Connection, token: str) -> tuple[RowMapping, Person]:
-        row = connection.execute(_BY_TOKEN, {"token": hashed_token(token)}).mappings().one_or_none()
+    @staticmethod
+    def _read(connection: Connection, token: str) -> tuple[Row, Person]:
+        row = _BY_TOKEN.row(connection, token=hashed_token(token))
         if row is None or row["stage"] != Stage.FULL:
             raise SessionEnded("no session", reason="unknown")
-        person = self._roster.by_id(connection, PersonId(row["person"]))
+        person = person_of(row)
         if person.state is not State.ACTIVE:
             raise SessionEnded("no session", reason="unknown")
         return row, person
 
-    def _refuse_stale(self, row: RowMapping, person: Person, now: int, *, has_departed: bool) -> None:
+    def _refuse_stale(self, row: Row, person: Person, now: int, *, has_departed: bool) -> None:
         idle_s = IDLE_S[person.role] + SEEN_EVERY_S
         if has_departed:
             reason = "window"
@@ -208,7 +220,7 @@ class Sessions:
         self._end(row, person, Action.AUTH_SESSION_EXPIRED, reason)
         raise SessionEnded(f"session {row['reference']} {reason}", reason=reason)
 
-    def _end(self, row: RowMapping, person: Person, action: Action, code: str) -> None:
+    def _end(self, row: Row, person: Person, action: Action, code: str) -> None:
         actor = self._actor(person, row["reference"], tuple(row["methods"].split()), row["factor_at"] or 0, Client())
         gone = delete(sessions).where(sessions.c.id_hash == row["id_hash"])
 
@@ -229,11 +241,9 @@ class Sessions:
     def end(self, token: str, action: Action = Action.AUTH_LOGOUT) -> None:
         """Sign out, or (``AUTH_SWITCH_USER``) leave the workstation to a colleague; a token that is dead already is fine."""
         with self._roster.db.read() as connection:
-            row = connection.execute(_BY_TOKEN, {"token": hashed_token(token)}).mappings().one_or_none()
-            if row is None:
-                return
-            person = self._roster.by_id(connection, PersonId(row["person"]))
-        self._end(row, person, action, "sign_out")
+            row = _BY_TOKEN.row(connection, token=hashed_token(token))
+        if row is not None:
+            self._end(row, person_of(row), action, "sign_out")
 
     def end_one(self, actor: Actor, reference: str) -> None:
         """End one of one's own sessions, wherever it is; somebody else's is not found and nothing happens."""
@@ -268,7 +278,7 @@ class Sessions:
         idle = (IDLE_S[actor.role] + SEEN_EVERY_S) * SECOND
         return tuple(self._listed(row, actor) for row in rows if now - row["seen_at"] < idle)
 
-    def _listed(self, row: RowMapping, actor: Actor) -> Listed:
+    def _listed(self, row: Row, actor: Actor) -> Listed:
         sealed = row["client_sealed"]
         where = json.loads(self._roster.open("sessions", "client", row["reference"], sealed)) if sealed else ["", "", ""]
         return Listed(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, insert, literal, select, tuple_, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, literal, select, tuple_, update
 
 from vault.errors import AlreadyPresent, Conflict, NotFound
 from vault.model import BlobId, DocumentId, Micros, PatientId, PersonId, ScopeId
 from vault.people.files import refuse_merged
+from vault.storage.plain import Row, Statement
 from vault.storage.schema import document_versions, documents, patients, tombstones
 
 FILED = "filed"
@@ -70,43 +71,48 @@ def _versions() -> Select[*tuple[object, ...]]:
     ).join(documents, whole.id == one.document)
 
 
-def _stored(row: Row[*tuple[object, ...]]) -> StoredVersion:
-    values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public way to a row's names has this name
-    marks = {name: bool(values[name]) for name in ("is_handover", "is_urgent")}
-    return StoredVersion(**{**values, **marks, "patient": values["patient"] or ""})
+def _stored(row: Row) -> StoredVersion:
+    marks = {name: bool(row[name]) for name in ("is_handover", "is_urgent")}
+    return StoredVersion(**{**row, **marks, "patient": row["patient"] or ""})
 
 
-# Statements of every deposit and opening are built once: SQLAlchemy's building costs more than SQLite's answer.
-_SCOPE = select(patients.c.scope).where(patients.c.id == bindparam("patient"))
-_FILING = select(patients.c.scope, patients.c.merged_into).where(patients.c.id == bindparam("patient"))
+# Statements of every deposit and opening.
+_FILING = Statement(select(patients.c.scope, patients.c.merged_into).where(patients.c.id == bindparam("patient")))
 _WHOLE = _versions().where(document_versions.c.document == bindparam("document"), documents.c.state == FILED)
-_CURRENT = _WHOLE.where(document_versions.c.version == documents.c.version)
-_OLDER = _WHOLE.where(document_versions.c.version == bindparam("version"))
-_TWINS = (
+_CURRENT = Statement(_WHOLE.where(document_versions.c.version == documents.c.version))
+_OLDER = Statement(_WHOLE.where(document_versions.c.version == bindparam("version")))
+_TWINS = Statement(
     select(documents.c.id, documents.c.patient)
     .join(document_versions, document_versions.c.document == documents.c.id)
     .where(document_versions.c.fingerprint == bindparam("fingerprint"), document_versions.c.version == documents.c.version)
     .where(func.coalesce(documents.c.state, "") == FILED)
 )
 # coalesce keeps the planner off the index by state: nearly every document is filed, so it would read them all.
-_ADD_DOCUMENT, _ADD_VERSION = insert(documents), insert(document_versions)
+_ADD_DOCUMENT = Statement(insert(documents), ("id", "patient", "version", "state", "deposited_at", "deposited_by", "is_urgent"))
+_ADD_VERSION = Statement(
+    insert(document_versions),
+    (
+        "document", "version", "blob", "scope", "data_key_sealed", "description_sealed", "size", "sealed_size",
+        "sealed_sha256", "fingerprint", "mac", "deposited_at", "deposited_by", "channel",
+    ),
+)  # fmt: skip
 
 
 def patient_scope(connection: Connection, patient: PatientId) -> ScopeId:
     """The scope of a patient's file. Raises NotFound."""
-    scope = connection.execute(_SCOPE, {"patient": patient}).scalar_one_or_none()
-    if scope is None:
+    row = _FILING.row(connection, patient=patient)
+    if row is None:
         raise NotFound(f"patient {patient}")
-    return ScopeId(scope)
+    return ScopeId(row["scope"])
 
 
 def filing_scope(connection: Connection, patient: PatientId) -> ScopeId:
     """The scope under which something new is filed with a patient. Raises NotFound, Conflict (``merged`` into another file)."""
-    row = connection.execute(_FILING, {"patient": patient}).one_or_none()
+    row = _FILING.row(connection, patient=patient)
     if row is None:
         raise NotFound(f"patient {patient}")
-    refuse_merged(row.merged_into)
-    return ScopeId(row.scope)
+    refuse_merged(row["merged_into"])
+    return ScopeId(row["scope"])
 
 
 def patient_state(connection: Connection, patient: PatientId) -> str | None:
@@ -117,9 +123,9 @@ def patient_state(connection: Connection, patient: PatientId) -> str | None:
 def stored_version(connection: Connection, document: DocumentId, version: int | None = None) -> StoredVersion:
     """One version, the current one by default. Raises NotFound, also for what only left a tombstone."""
     if version is None:
-        row = connection.execute(_CURRENT, {"document": document}).one_or_none()
+        row = _CURRENT.row(connection, document=document)
     else:
-        row = connection.execute(_OLDER, {"document": document, "version": version}).one_or_none()
+        row = _OLDER.row(connection, document=document, version=version)
     if row is None:
         raise NotFound(f"document {document}")
     return _stored(row)
@@ -128,7 +134,7 @@ def stored_version(connection: Connection, document: DocumentId, version: int | 
 def stored_versions(connection: Connection, document: DocumentId) -> list[StoredVersion]:
     """Every version of a document, newest first."""
     statement = _versions().where(document_versions.c.document == document, documents.c.state == FILED)
-    return [_stored(row) for row in connection.execute(statement.order_by(document_versions.c.version.desc()))]
+    return [_stored(row) for row in connection.execute(statement.order_by(document_versions.c.version.desc())).mappings()]
 
 
 def patient_documents(
@@ -145,7 +151,7 @@ def patient_documents(
         older = documents.c.deposited_at < at
         statement = statement.where(older | ((documents.c.deposited_at == at) & (documents.c.id < document)))
     statement = statement.order_by(documents.c.deposited_at.desc(), documents.c.id.desc()).limit(limit)
-    return [_stored(row) for row in connection.execute(statement)]
+    return [_stored(row) for row in connection.execute(statement).mappings()]
 
 
 def every_version(connection: Connection, after: tuple[DocumentId, int], limit: int) -> list[StoredVersion]:
@@ -154,7 +160,7 @@ def every_version(connection: Connection, after: tuple[DocumentId, int], limit: 
     key = tuple_(document_versions.c.document, document_versions.c.version)
     statement = _versions().where(key > tuple_(literal(document), literal(version)))
     statement = statement.order_by(document_versions.c.document, document_versions.c.version).limit(limit)
-    return [_stored(row) for row in connection.execute(statement)]
+    return [_stored(row) for row in connection.execute(statement).mappings()]
 
 
 def count_versions(connection: Connection) -> tuple[int, int]:
@@ -178,8 +184,8 @@ def newest_version(connection: Connection, document: DocumentId) -> int:
 
 def same_bytes(connection: Connection, fingerprints: Iterable[bytes]) -> list[tuple[DocumentId, PatientId]]:
     """The documents, wherever filed, whose current version has one of these fingerprints."""
-    found = [row for each in fingerprints for row in connection.execute(_TWINS, {"fingerprint": each})]
-    return sorted((DocumentId(row.id), PatientId(row.patient)) for row in found)
+    found = [row for each in fingerprints for row in _TWINS.rows(connection, fingerprint=each)]
+    return sorted((DocumentId(row["id"]), PatientId(row["patient"])) for row in found)
 
 
 def refuse_twin(
@@ -193,38 +199,38 @@ def refuse_twin(
 
 def add_document(connection: Connection, stored: StoredVersion) -> None:
     """Insert a new document with its first version."""
-    values = {
-        "id": stored.document,
-        "patient": stored.patient,
-        "version": stored.version,
-        "state": stored.state,
-        "deposited_at": stored.first_deposited_at,
-        "deposited_by": stored.deposited_by,
-        "is_urgent": int(stored.is_urgent),
-    }
-    connection.execute(_ADD_DOCUMENT, values)
+    _ADD_DOCUMENT.run(
+        connection,
+        id=stored.document,
+        patient=stored.patient,
+        version=stored.version,
+        state=stored.state,
+        deposited_at=stored.first_deposited_at,
+        deposited_by=stored.deposited_by,
+        is_urgent=int(stored.is_urgent),
+    )
     add_version(connection, stored)
 
 
 def add_version(connection: Connection, stored: StoredVersion) -> None:
     """Insert the row of one version."""
-    values = {
-        "document": stored.document,
-        "version": stored.version,
-        "blob": stored.blob,
-        "scope": stored.scope,
-        "data_key_sealed": stored.data_key_sealed,
-        "description_sealed": stored.description_sealed,
-        "size": stored.size,
-        "sealed_size": stored.sealed_size,
-        "sealed_sha256": stored.sealed_sha256,
-        "fingerprint": stored.fingerprint,
-        "mac": stored.mac,
-        "deposited_at": stored.deposited_at,
-        "deposited_by": stored.deposited_by,
-        "channel": stored.channel,
-    }
-    connection.execute(_ADD_VERSION, values)
+    _ADD_VERSION.run(
+        connection,
+        document=stored.document,
+        version=stored.version,
+        blob=stored.blob,
+        scope=stored.scope,
+        data_key_sealed=stored.data_key_sealed,
+        description_sealed=stored.description_sealed,
+        size=stored.size,
+        sealed_size=stored.sealed_size,
+        sealed_sha256=stored.sealed_sha256,
+        fingerprint=stored.fingerprint,
+        mac=stored.mac,
+        deposited_at=stored.deposited_at,
+        deposited_by=stored.deposited_by,
+        channel=stored.channel,
+    )
 
 
 def supersede(connection: Connection, document: DocumentId, version: int) -> None:

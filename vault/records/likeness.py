@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import permutations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from vault.model import Actor, PatientId, PersonId
 from vault.sealing.index import PREFIX_MAX, PREFIX_MIN, BlindIndex, IndexName, Token, pair, words
+from vault.storage.plain import Statement
 from vault.storage.schema import patient_index, patients
 
 TITLES = frozenset(
@@ -51,40 +52,60 @@ def _named(display_name: str) -> _Named:
     return _Named(whole, (IndexName.NAME, parts[-1][:PREFIX_MAX]) if parts else None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Colleagues:
+    """Everybody who works or worked here, by the keyed values of their names under one MAC key."""
+
+    names: Mapping[PersonId, str]
+    whole: Mapping[PersonId, tuple[frozenset[bytes], ...]]
+    """For each order of two words of a name, the values that a namesake's index holds."""
+    surnames: Mapping[PersonId, bytes]
+
+
 class Likenesses:
     """Thread-safe. ``names`` gives everybody's display name; their keyed values are kept while nobody's name changes."""
 
-    def __init__(self, index: BlindIndex, names: Callable[[], Mapping[PersonId, str]]) -> None:
+    def __init__(self, index: BlindIndex, names: Callable[[Connection], Mapping[PersonId, str]]) -> None:
         self._index = index
         self._names = names
         self._lock = threading.Lock()
-        self._known: dict[int, tuple[Mapping[PersonId, str], dict[Token, bytes]]] = {}
+        self._known: dict[int, _Colleagues] = {}
 
     def of(self, connection: Connection, actor: Actor, patient: PatientId) -> Likeness | None:
         """Whom ``patient`` recalls; None for most. Raises KeysUnavailable."""
-        mac = connection.execute(select(patients.c.mac).where(patients.c.id == patient)).scalar_one_or_none()
-        if mac is None:
+        rows = _HELD.rows(connection, patient=patient)
+        if not rows:
             return None
-        held = set(connection.execute(select(patient_index.c.value).where(patient_index.c.patient == patient)).scalars())
-        names, values = self._values(mac)
-
-        def is_held(token: Token) -> bool:
-            return values.get(token) in held
-
-        alike = {person for person, name in names.items() if any(all(map(is_held, both)) for both in _named(name).whole)}
+        held = {row["value"] for row in rows}
+        colleagues = self._colleagues(self._names(connection), rows[0]["mac"])
+        alike = {person for person, orders in colleagues.whole.items() if any(both <= held for both in orders)}
         if alike:
             return Likeness.SELF if actor.person in alike else Likeness.COLLEAGUE
-        surname = _named(actor.display_name).surname
-        return Likeness.SAME_SURNAME if surname is not None and is_held(surname) else None
+        return Likeness.SAME_SURNAME if colleagues.surnames.get(actor.person) in held - {None} else None
 
-    def _values(self, mac: int) -> tuple[Mapping[PersonId, str], dict[Token, bytes]]:
-        names = self._names()
+    def _colleagues(self, names: Mapping[PersonId, str], mac: int) -> _Colleagues:
         with self._lock:
             known = self._known.get(mac)
-        if known is not None and known[0] == names:
+        if known is not None and known.names == names:
             return known
-        wanted = {token for name in names.values() for token in _named(name).tokens()}
-        made = names, self._index.values(sorted(wanted), mac)
+        named = {person: _named(name) for person, name in names.items()}
+        values = self._index.values(sorted({token for each in named.values() for token in each.tokens()}), mac)
+        made = _Colleagues(
+            names,
+            {
+                person: tuple(frozenset(values[token] for token in both) for both in each.whole)
+                for person, each in named.items()
+            },
+            {person: values[each.surname] for person, each in named.items() if each.surname is not None},
+        )
         with self._lock:
             self._known[mac] = made
         return made
+
+
+_HELD = Statement(
+    select(patients.c.mac, patient_index.c.value)
+    .join(patient_index, patient_index.c.patient == patients.c.id, isouter=True)
+    .where(patients.c.id == bindparam("patient"))
+)
+"""The values of a patient's index, and the MAC key under which they stand."""

@@ -133,6 +133,7 @@ class Database:
         """A read transaction: one consistent snapshot. Raises StorageUnavailable."""
         try:
             with self._engine.connect() as connection:
+                connection.begin()  # here and not at the first statement, which may be said to the driver itself
                 yield connection
         except SQLAlchemyError as error:
             raise _storage_error(error) from error

@@ -6,16 +6,18 @@ They stand in the path of every access: what SQLAlchemy puts around a statement 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Dialect, Insert, Select
 from sqlalchemy.exc import DBAPIError
 
 Value = int | str | bytes | None
 Kind = type[int] | type[str] | type[bytes]
+Row = Mapping[Any, Any]
+"""A row by the names of its columns: a ``Statement``'s, or SQLAlchemy's own mapping."""
 
 
 class _Oid(NamedTuple):
@@ -49,6 +51,72 @@ class Rows:
         marks, arrays = ", ".join("?" * len(self.columns)), ", ".join(["%b"] * len(self.columns))
         object.__setattr__(self, "sqlite", f"{into} VALUES ({marks}) {self.ending}")
         object.__setattr__(self, "postgresql", f"{into} SELECT * FROM unnest({arrays}) {self.ending}")  # noqa: S608  # our own names
+
+
+class _Compiled(NamedTuple):
+    """A statement in the words of one database."""
+
+    words: str
+    order: tuple[str, ...] | None
+    """The names of its values in the order of their marks; None where the marks bear the names."""
+    constants: Mapping[str, Value]
+    """Values that stand in the statement itself."""
+    how: Mapping[str, bool]
+
+
+class Statement:
+    """A statement of every access: written over the tables like any other, compiled once, said to the driver itself.
+
+    Values are given by name. Rows are dictionaries of the driver's own values: on SQLite a truth is 0 or 1.
+    """
+
+    def __init__(self, statement: Select[*tuple[Any, ...]] | Insert, fills: Sequence[str] = ()) -> None:
+        """``fills``: the columns for which an insertion is given values."""
+        self._statement = statement
+        self._fills = list(fills) or None
+        self._columns = tuple(str(column.key) for column in statement.selected_columns) if isinstance(statement, Select) else ()
+        self._compiled: dict[str, _Compiled] = {}
+
+    def rows(self, connection: Connection, **values: Value) -> list[dict[str, Any]]:
+        """Every row. Raises SQLAlchemy's own errors."""
+        return [dict(zip(self._columns, row, strict=True)) for row in self._said(connection, values, _all)]
+
+    def row(self, connection: Connection, **values: Value) -> dict[str, Any] | None:
+        """The first row, None where there is none. Raises SQLAlchemy's own errors."""
+        row = self._said(connection, values, _one)
+        return None if row is None else dict(zip(self._columns, row, strict=True))
+
+    def run(self, connection: Connection, **values: Value) -> None:
+        """For what gives no rows. Raises SQLAlchemy's own errors."""
+        self._said(connection, values, _none)
+
+    def _said(self, connection: Connection, values: Mapping[str, Value], take: Callable[[Any], Any]) -> Any:
+        words, order, constants, how = self._in(connection.dialect)
+        named = {**constants, **values}
+        given = named if order is None else [named[name] for name in order]
+        return _driver(connection, words, lambda driver: take(driver.execute(words, given, **how)))
+
+    def _in(self, dialect: Dialect) -> _Compiled:
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            made = self._statement.compile(dialect=dialect, column_keys=self._fills)
+            order = made.positiontup
+            how = {} if dialect.name == "sqlite" else {"prepare": True, "binary": True}
+            compiled = _Compiled(str(made), tuple(order) if order is not None else None, made.params, how)
+            self._compiled[dialect.name] = compiled
+        return compiled
+
+
+def _all(cursor: Any) -> Any:
+    return cursor.fetchall()
+
+
+def _one(cursor: Any) -> Any:
+    return cursor.fetchone()
+
+
+def _none(_cursor: Any) -> None:
+    return None
 
 
 def say(connection: Connection, words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,16 +24,19 @@ def test_hot_statements_never_read_every_document(desk: Desk) -> None:
     """Depositing and listing must cost the same among ten documents and among a million."""
     seen: list[str] = []
 
-    def watch(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+    def watch(statement: str) -> None:
         if statement.startswith("SELECT") and "document_versions" in statement:
             seen.append(statement)
 
-    event.listen(desk.house.db.engine, "before_cursor_execute", watch)
+    def listen(driver: sqlite3.Connection, *_: object) -> None:
+        driver.set_trace_callback(watch)  # whatever is said to SQLite, by SQLAlchemy or past it
+
+    event.listen(desk.house.db.engine, "checkout", listen)
     filed = desk.deposit()
     desk.documents.list(desk.clinician, desk.patient)
     with desk.documents.open(desk.clinician, filed.id, Action.DOCUMENT_DOWNLOAD) as opened:
         assert b"".join(opened.read())
-    event.remove(desk.house.db.engine, "before_cursor_execute", watch)
-    plans = {step for statement in seen for step in desk.plan(statement)}
+    event.remove(desk.house.db.engine, "checkout", listen)
+    plans = {step for statement in seen for step in desk.plan(statement)} - {"SCAN CONSTANT ROW"}
     assert len(seen) >= 3
     assert not [step for step in plans if step.startswith("SCAN") or "(state=?" in step], plans

@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table, bindparam, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.vault.storage.sql import run
+from vault.errors import StorageUnavailable
 from vault.settings import DatabaseSettings
 from vault.storage import plain
 from vault.storage.db import Database
-from vault.storage.plain import Rows
+from vault.storage.plain import Rows, Statement
 
 THINGS = Rows("things", {"n": int, "word": str, "data": bytes}, "ON CONFLICT (n) DO UPDATE SET word = excluded.word")
 KINDS = {"sqlite": "BLOB", "postgresql": "BYTEA"}
@@ -59,6 +61,44 @@ def test_the_first_row_or_none(db: Database) -> None:
     assert db.write(lambda connection: plain.first(connection, ask)) is None
     db.write(lambda connection: plain.insert(connection, THINGS, [(1, "a", b"\x00"), (2, "b", None)]))
     assert db.write(lambda connection: plain.first(connection, ask)) == (2, "b", None)
+
+
+_THINGS = Table("things", MetaData(), Column("n", BigInteger), Column("word", String(40)), Column("data", LargeBinary))
+PUT = Statement(insert(_THINGS), ("n", "word", "data"))
+BETWEEN = Statement(
+    select(_THINGS.c.word.label("said"), _THINGS.c.data, (_THINGS.c.n > 2).label("is_high"))
+    .where(_THINGS.c.n >= bindparam("low"), _THINGS.c.n < bindparam("high"), _THINGS.c.word != "never")
+    .order_by(_THINGS.c.n)
+)
+
+
+def test_a_statement_over_tables_is_said_with_values_by_name(db: Database) -> None:
+    for n, (word, data) in enumerate([("a", b"\x00"), ("b", None), ("never", b""), ("éà'%", b"\xff")]):
+        db.write(partial(PUT.run, n=n, word=word, data=data))
+    with db.read() as connection:
+        found = BETWEEN.rows(connection, high=4, low=1)
+        assert found == [
+            {"said": "b", "data": None, "is_high": False},
+            {"said": "éà'%", "data": b"\xff", "is_high": True},
+        ]
+        assert BETWEEN.row(connection, low=1, high=4) == found[0]
+        assert BETWEEN.row(connection, low=4, high=9) is None
+        assert BETWEEN.rows(connection, low=4, high=9) == []
+
+
+def test_what_is_read_is_one_snapshot_also_past_sqlalchemy(db: Database) -> None:
+    with db.read() as connection:
+        assert BETWEEN.rows(connection, low=0, high=9) == []
+        db.write(partial(PUT.run, n=1, word="later", data=None))
+        assert BETWEEN.rows(connection, low=0, high=9) == []
+    with db.read() as connection:
+        assert len(BETWEEN.rows(connection, low=0, high=9)) == 1
+
+
+def test_a_statement_that_is_refused_is_an_error_of_sqlalchemy(db: Database) -> None:
+    with pytest.raises(StorageUnavailable):
+        db.write(partial(PUT.run, n=1, word=None, data=None))  # word is NOT NULL
+    assert things(db) == []
 
 
 def test_what_the_database_refuses_is_an_error_of_sqlalchemy(db: Database) -> None:
