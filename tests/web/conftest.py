@@ -21,6 +21,7 @@ from kms.keys import KeyService
 from kms.settings import KmsSettings
 from tests.conftest import Clock
 from tests.kms.fake import FakeKeyService
+from tests.web.described import DescribedClient
 from vault.errors import SessionEnded
 from vault.model import Client, Identity, Micros, Patient, Role, ScopeKind, Sex, TenantId
 from vault.opening import Vault, open_vault
@@ -207,6 +208,7 @@ def open_practice(
     _found(settings, service, clock())
     vault = open_vault(settings, lambda: Micros(clock()), lambda _settings, _registry: service)
     app = create_app(WebSettings(web or WebTable(practice="Cabinet des Tilleuls"), settings), vault)
+    app.test_client_class = DescribedClient
     practice = Practice(vault, app, keys, clock, room)
     for username in staff:
         practice.hire(username, STAFF[username])

@@ -39,7 +39,7 @@ CLOSED = ("not_found", "forbidden", "keys_unavailable", "storage_unavailable", "
     "File a document: the raw body is sealed while it arrives",
     {201: Reply("The document, durable and recorded", "Document", headers=("Location", "Repr-Digest"))},
     query=FILING,
-    errors=(*REFUSALS, *CLOSED),
+    errors=("conflict", *REFUSALS, *CLOSED),
     **RAW,
 )
 def file() -> tuple[dict[str, Any], int, dict[str, str]]:
