@@ -7,12 +7,13 @@ import socket
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from kms import errors
 from kms.caller import current_caller
 from kms.errors import Forked, KeysUnavailable, KmsError
-from kms.keys import TEXT_BYTES, Health, KeyRecord, KeyState, KeyUse, Mark, Purpose, Secret, Signature, WrappedKey
+from kms.keys import TEXT_BYTES, Health, KeyRecord, KeyState, KeyUse, Mark, Purpose, Secret, Secrets, Signature, WrappedKey
 from kms.wire import BrokenFrame, Operation, Status, receive, send
 from kms.wrapped import LARGEST, SMALLEST, take_apart
 
@@ -49,6 +50,13 @@ class KeyClient:
         secret = Secret(answer)
         answer[:] = bytes(len(answer))
         return secret
+
+    def unwrap_many(self, items: Sequence[tuple[WrappedKey, bytes]]) -> Secrets:
+        """See KeyService.unwrap_many; the key process counts and logs each one."""
+        opened = Secrets()
+        for wrapped, context in items:
+            opened.add(partial(self.unwrap, wrapped, context=context))
+        return opened
 
     def rewrap(self, wrapped: WrappedKey, *, context: bytes) -> WrappedKey:
         """See KeyService.rewrap."""

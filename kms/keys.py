@@ -5,7 +5,7 @@ It must not know PKCS#11, nor what a wrapped secret protects.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
@@ -123,6 +123,32 @@ class Secret:
         self._buffer.clear()
 
 
+class Secrets(list[Secret | KmsError]):
+    """Several secrets opened at once, or the error in the place of one; a ``with`` block wipes them all."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.wipe()
+
+    def wipe(self) -> None:
+        """Wipe each."""
+        for each in self:
+            if isinstance(each, Secret):
+                each.wipe()
+
+    def add(self, opening: Callable[[], Secret]) -> None:
+        """Add what ``opening`` gives, or its error for good; after a retryable one, wipe all and raise."""
+        try:
+            self.append(opening())
+        except KmsError as error:
+            if error.retryable:
+                self.wipe()
+                raise
+            self.append(error)
+
+
 @dataclass(frozen=True, slots=True)
 class Signature:
     """A signature made in the token: ECDSA over P-256 (FIPS 186-5) or Ed25519 (RFC 8032)."""
@@ -182,6 +208,13 @@ class KeyService(Protocol):
 
     def unwrap(self, wrapped: WrappedKey, *, context: bytes) -> Secret:
         """The secret again. Raises UnwrapRejected where it is forged or belongs to another context."""
+
+    def unwrap_many(self, items: Sequence[tuple[WrappedKey, bytes]]) -> Secrets:
+        """``unwrap`` for many (wrapped, context) pairs at once, in order; the caller wipes them.
+
+        An item that can't be opened for good gives its error in its place; a retryable error is raised for the whole call, and
+        nothing stays open.
+        """
 
     def rewrap(self, wrapped: WrappedKey, *, context: bytes) -> WrappedKey:
         """The same secret under the active master key; returns ``wrapped`` itself when it already is."""

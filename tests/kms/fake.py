@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, hmac
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from kms.constants import CKM_AES_GCM
 from kms.errors import KeyDestroyed, KeyMissing, KeysUnavailable, KmsError, UnwrapRejected
-from kms.keys import TEXT_BYTES, Health, KeyRecord, KeyState, KeyUse, Mark, Purpose, Secret, Signature, WrappedKey
+from kms.keys import TEXT_BYTES, Health, KeyRecord, KeyState, KeyUse, Mark, Purpose, Secret, Secrets, Signature, WrappedKey
 from kms.token import mac_input
 from kms.wrapped import LARGEST, SMALLEST, Parts, Suite, join, take_apart
 
@@ -137,6 +138,12 @@ class FakeKeyService:
             return Secret(AESGCM(self._masters[parts.number]).decrypt(parts.iv, parts.body, parts.associated_data(context)))
         except InvalidTag:
             raise UnwrapRejected(f"a wrapped key is not authentic under master key {parts.number}") from None
+
+    def unwrap_many(self, items: Sequence[tuple[WrappedKey, bytes]]) -> Secrets:
+        opened = Secrets()
+        for wrapped, context in items:
+            opened.add(partial(self.unwrap, wrapped, context=context))
+        return opened
 
     def rewrap(self, wrapped: WrappedKey, *, context: bytes) -> WrappedKey:
         if self.number_of(wrapped) == self.active(KeyUse.MASTER):

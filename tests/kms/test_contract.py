@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kms.canary import verifies, verifies_text
 from kms.errors import KeyMissing, KeysUnavailable, UnknownSuite, UnwrapRejected
-from kms.keys import KeyService, KeyUse, Mark, Purpose, WrappedKey
+from kms.keys import KeyService, KeyUse, Mark, Purpose, Secret, WrappedKey
 from kms.wrapped import join, take_apart
 
 SECRET = bytes(range(32))
@@ -69,6 +69,22 @@ def test_a_master_key_that_nobody_knows_is_missing(keys: KeyService) -> None:
     stranger = join(take_apart(keys.wrap(SECRET, context=b"c"))._replace(number=77))
     with pytest.raises(KeyMissing):
         keys.unwrap(stranger, context=b"c")
+
+
+def test_many_secrets_are_opened_at_once_and_a_forged_one_costs_no_other(keys: KeyService) -> None:
+    mine = [bytes([number]) * 32 for number in range(70)]
+    items = [(keys.wrap(secret, context=b"%d" % number), b"%d" % number) for number, secret in enumerate(mine)]
+    with keys.unwrap_many(items) as opened:
+        assert [bytes(each.view) for each in opened if isinstance(each, Secret)] == mine
+    assert {len(each) for each in opened if isinstance(each, Secret)} == {0}
+    items[3] = items[3][0], b"another"
+    items[69] = join(take_apart(items[69][0])._replace(number=77)), b"69"
+    with keys.unwrap_many(items) as opened:
+        assert [type(each) for each in opened if not isinstance(each, Secret)] == [UnwrapRejected, KeyMissing]
+        assert isinstance(opened[3], UnwrapRejected)
+        assert isinstance(opened[4], Secret)
+        assert opened[4].view == mine[4]
+    assert keys.unwrap_many([]) == []
 
 
 def test_rewrap_leaves_a_current_key_alone(keys: KeyService) -> None:

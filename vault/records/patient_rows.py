@@ -63,7 +63,7 @@ def _patients() -> Select[*tuple[object, ...]]:
 
 
 def _stored(row: Row[*tuple[object, ...]]) -> StoredPatient:
-    return StoredPatient(**row._mapping)  # noqa: SLF001  # SQLAlchemy's public way to a row's names has this name
+    return StoredPatient(*row)  # type: ignore[arg-type]  # the columns of _patients, in its order
 
 
 def _is_of(person: PersonId) -> ColumnElement[bool]:
@@ -116,9 +116,12 @@ def latest(connection: Connection, person: PersonId | None, limit: int) -> list[
     return [_stored(row) for row in connection.execute(statement)]
 
 
-def candidates(connection: Connection, sets: Sequence[Iterable[bytes]], person: PersonId, limit: int) -> list[StoredPatient]:
-    """The records that hold every index value of at least one set, merged ones too; those whom ``person`` treats first."""
-    found = union(*(_holding(sorted(values)) for values in sets)).subquery()
+def candidates(connection: Connection, sets: Sequence[Sequence[bytes]], person: PersonId, limit: int) -> list[StoredPatient]:
+    """The records that hold every index value of at least one set, merged ones too; those whom ``person`` treats first.
+
+    Each set begins with the value that the fewest hold: the others are looked up for those alone.
+    """
+    found = union(*(_holding(values) for values in sets)).subquery()
     statement = _patients().where(patients.c.id.in_(select(found.c.patient)), patients.c.state.in_(_PRESENT))
     statement = statement.order_by(_is_of(person).desc(), patients.c.created_at.desc(), patients.c.id).limit(limit)
     return [_stored(row) for row in connection.execute(statement)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from uuid import uuid4
@@ -23,7 +23,7 @@ from vault.records.local_time import practice_day
 from vault.records.patient_rows import StoredPatient, open_identity, seal_identity
 from vault.records.query import alternatives, matches, parse
 from vault.records.tickets import Tickets
-from vault.sealing.index import BlindIndex, Token, joined
+from vault.sealing.index import BlindIndex, Token, joined, rarest_first
 from vault.sealing.scopes import ScopeKeys
 from vault.storage import standing
 from vault.storage.db import Database
@@ -227,9 +227,7 @@ class Patients:
         with self._db.read() as connection:
             kept = patient_rows.kept_patients(connection, rows)
         found: dict[PatientId, Patient] = {}
-        for stored in rows:
-            if len(found) >= most:
-                break
+        for stored in self._fetched(rows, lambda: most - len(found)):
             identity = self._identity(stored)
             if not holds(identity):
                 continue
@@ -242,18 +240,27 @@ class Patients:
                 found[root.id] = replace(known, absorbed=(*known.absorbed, identity))
         return list(found.values())
 
+    def _fetched(self, rows: Sequence[StoredPatient], wanted: Callable[[], int]) -> Iterator[StoredPatient]:
+        """``rows`` while any are ``wanted``, the keys of as many opened together: never one more than could be of use."""
+        start = 0
+        while start < len(rows) and (count := wanted()) > 0:
+            some = rows[start : start + count]
+            self._scopes.fetch(stored.scope for stored in some)
+            yield from some
+            start += count
+
     def _candidates(self, sets: Sequence[Iterable[Token]], person: PersonId, limit: int) -> list[StoredPatient]:
         """Who stands under every token of one of ``sets``, under whichever MAC key: a rotation may be half done.
 
         Asked again where the rotation brought somebody under a further key between question and answer.
         """
-        wanted = [frozenset(tokens) for tokens in sets]
-        every = frozenset[Token]().union(*wanted)
+        wanted = [rarest_first(tokens) for tokens in sets]
+        every = dict.fromkeys(token for tokens in wanted for token in tokens)
         with self._db.read() as connection:
             macs = standing.versions(connection, standing.PATIENTS)
         while macs:
             known = {mac: self._index.values(every, mac) for mac in macs}
-            values = [{known[mac][token] for token in tokens} for mac in macs for tokens in wanted]
+            values = [[known[mac][token] for token in tokens] for mac in macs for tokens in wanted]
             with self._db.read() as connection:
                 rows = patient_rows.candidates(connection, values, person, limit)
                 macs = tuple(set(standing.versions(connection, standing.PATIENTS)).union(macs))

@@ -38,6 +38,7 @@ class IndexName(StrEnum):
 
 
 Token = tuple[IndexName, str]
+_RARITY = (IndexName.INS, IndexName.BIRTH_DATE, IndexName.NAME_GIVEN, IndexName.NAME)
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -80,6 +81,11 @@ def tokens(identity: Identity) -> frozenset[Token]:
     if identity.ins:
         found.add((IndexName.INS, identity.ins[:13]))
     return frozenset(found)
+
+
+def rarest_first(wanted: Iterable[Token]) -> list[Token]:
+    """Each token once, the one that fewest people are likely to share first."""
+    return sorted(dict.fromkeys(wanted), key=lambda token: (_RARITY.index(token[0]), -len(token[1]), token[1]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
@@ -81,6 +81,21 @@ class ScopeKeys:
         with key:
             yield key
 
+    def fetch(self, wanted: Iterable[ScopeId]) -> None:
+        """Open several keys at once, for the ``open`` of each that follows: one question to the keyring, one to the token.
+
+        One that can't be opened is left for its ``open`` to say so. Raises KeysUnavailable, Busy.
+        """
+        missing = [scope for scope in dict.fromkeys(wanted) if not self._holds(scope)]
+        if len(missing) < 2:
+            return
+        rows = self._keyring.some_scopes(missing)
+        asked = [(row.wrapped, scope_context(self._tenant, row.id)) for row in rows]
+        with key_faults(), self._keys.unwrap_many(asked) as secrets:
+            for row, secret in zip(rows, secrets, strict=True):
+                if isinstance(secret, Secret):
+                    self._keep(row.id, secret)
+
     def forget(self, scope: ScopeId) -> None:
         """Drop a key from memory at once: after its erasure, or when its patient is restricted."""
         with self._lock:
@@ -129,10 +144,21 @@ class ScopeKeys:
         row = self._keyring.scope(scope)
         with key_faults():
             secret = self._keys.unwrap(row.wrapped, context=scope_context(self._tenant, scope))
+        self._keep(scope, secret)
+        return secret
+
+    def _holds(self, scope: ScopeId) -> bool:
+        now = self._clock()
+        with self._lock:
+            entry = self._cache.get(scope)
+            return entry is not None and not self._is_stale(entry, now)
+
+    def _keep(self, scope: ScopeId, secret: Secret) -> None:
+        """A copy for the next ones who ask."""
         now = self._clock()
         with self._lock:
             if self._stopping.is_set():
-                return secret
+                return
             replaced = self._cache.pop(scope, None)
             if replaced is not None:
                 replaced.secret.wipe()
@@ -142,7 +168,6 @@ class ScopeKeys:
             if self._sweeper is None:
                 self._sweeper = threading.Thread(target=self._sweep_until_closed, name="scope-sweeper", daemon=True)
                 self._sweeper.start()
-        return secret
 
     def _sweep_until_closed(self) -> None:
         while not self._stopping.wait(SWEEP_SECONDS):

@@ -131,6 +131,16 @@ class Keyring:
             raise NotFound(f"scope {scope_id}")
         return ScopeRow(scope_id, ScopeKind(row.kind), WrappedKey(row.wrapped), row.master)
 
+    def some_scopes(self, wanted: Sequence[ScopeId]) -> list[ScopeRow]:
+        """Those of ``wanted`` that are there, in no order."""
+        columns = scopes.c
+        statement = select(columns.id, columns.kind, columns.wrapped, columns.master).where(columns.id.in_(wanted))
+        with self._db.read() as connection:
+            return [
+                ScopeRow(ScopeId(row.id), ScopeKind(row.kind), WrappedKey(row.wrapped), row.master)
+                for row in connection.execute(statement)
+            ]
+
     def delete_scope(self, scope_id: ScopeId) -> None:
         """Erase a scope key: everything sealed under it becomes unreadable."""
 

@@ -76,6 +76,30 @@ def test_one_unwrap_serves_two_minutes(scopes: ScopeKeys, keys: FakeKeyService, 
     assert keys.calls["unwrap"] == 2
 
 
+def test_several_keys_are_fetched_in_one_call(scopes: ScopeKeys, keyring: Keyring, keys: FakeKeyService) -> None:
+    some = [scopes.create(ScopeKind.PATIENT) for _ in range(5)]
+    kept = {scope: value(scopes, scope) for scope in some}
+    again = ScopeKeys(keyring, keys, TENANT)
+    keyring.delete_scope(some[4])
+    again.fetch(some)
+    keys.break_down()
+    assert {scope: value(again, scope) for scope in some[:4]} == {scope: kept[scope] for scope in some[:4]}
+    keys.repair()
+    with pytest.raises(NotFound):
+        value(again, some[4])
+    again.close()
+    assert again.sweep() == 0
+
+
+def test_a_fetch_fails_whole_where_the_token_is_away(scopes: ScopeKeys, keys: FakeKeyService) -> None:
+    some = [scopes.create(ScopeKind.PATIENT) for _ in range(3)]
+    keys.fail_at(2)
+    with pytest.raises(KeysUnavailable):
+        scopes.fetch(some)
+    scopes.fetch(some)
+    assert keys.calls["unwrap"] == 2 + len(some)  # it failed at the second one, and kept none
+
+
 def test_an_idle_key_is_swept(scopes: ScopeKeys, keys: FakeKeyService, clock: Clock) -> None:
     scope = scopes.create(ScopeKind.PATIENT)
     value(scopes, scope)
