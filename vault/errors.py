@@ -106,6 +106,15 @@ class Infected(VaultError):
     code = "infected"
 
 
+class Quarantined(VaultError):
+    """The virus scanner recognised something, ``details['reason']`` is its name for it; the file is kept sealed and set apart.
+
+    ``details['document']`` is its id in the quarantine, which opens nothing.
+    """
+
+    code = "quarantined"
+
+
 class ScannerUnavailable(VaultError):
     """The virus scanner does not answer, and nothing may come in unscanned; nothing was kept."""
 

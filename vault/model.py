@@ -131,7 +131,7 @@ class Patient:
 
 
 class Scan(StrEnum):
-    """What the virus scanner said of a document on its way in; an infected one is never kept."""
+    """What the virus scanner said of a document on its way in; an infected one never becomes a document."""
 
     OFF = ""
     """No scanner was set up."""

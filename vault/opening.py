@@ -19,6 +19,7 @@ from vault.audit.auditing import Auditing
 from vault.errors import NotInitialised
 from vault.model import Micros, ScopeId, TenantId
 from vault.people.opening import People, open_people
+from vault.people.passwords import Hasher
 from vault.records.documents import Documents
 from vault.records.identities import Identities
 from vault.records.inbox import Inbox
@@ -26,6 +27,7 @@ from vault.records.likeness import Likenesses
 from vault.records.merging import Merging
 from vault.records.patients import Patients
 from vault.records.proposals import Proposals
+from vault.records.quarantine import Quarantine
 from vault.records.reading import Reading
 from vault.records.scanning import Scanner
 from vault.records.tickets import Tickets
@@ -80,6 +82,7 @@ class Vault:
     merging: Merging
     documents: Documents
     inbox: Inbox
+    quarantine: Quarantine
     transfers: Transfers
     reading: Reading
     renderer: Renderer
@@ -112,6 +115,7 @@ def open_vault(
     clock: Callable[[], Micros] = now_micros,
     keys_from: Callable[[KmsSettings, Registry], KeyService] = open_keys,
     names: tuple[str, ...] = (),
+    hasher: Hasher | None = None,
 ) -> Vault:
     """Open every room in order; after any fork, never before one. ``names``: the practice's, of which no password may be made.
 
@@ -128,7 +132,7 @@ def open_vault(
     log = AuditLog(
         db=db, keyring=keyring_db, tenant=founded.tenant, open_key=lambda: scopes.open(founded.log_scope), clock=clock
     )
-    people = open_people(db=db, scopes=scopes, log=log, installation=founded, clock=clock, context=names)
+    people = open_people(db=db, scopes=scopes, log=log, installation=founded, clock=clock, hasher=hasher, context=names)
     blobs = open_blobs(settings.blobs)
     renderer = Renderer(settings.limits.renderings)
     tickets: Tickets[Receipt] = Tickets(clock)
@@ -158,6 +162,7 @@ def open_vault(
         clock=clock,
         tickets=tickets,
         likenesses=likenesses,
+        aside=founded.inbox_scope,
     )
     inbox = Inbox(
         rooms=documents.rooms,
@@ -192,6 +197,7 @@ def open_vault(
         merging=Merging(db=db, log=log, relations=people.relations, patients=patients, clock=clock),
         documents=documents,
         inbox=inbox,
+        quarantine=Quarantine(rooms=documents.rooms, scope=founded.inbox_scope, days=settings.scan.quarantine_days),
         # At most half of the turns: a line that is cut, and may come back, keeps its turn.
         transfers=Transfers(limit_bytes=settings.limits.document_mib * MIB, most=max(1, settings.limits.uploads // 2)),
         reading=Reading(documents.rooms, patients, tickets),

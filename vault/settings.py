@@ -18,6 +18,7 @@ from vault.errors import BadSettings, NotInitialised
 
 MIB = 1024 * 1024
 MOST_SCRUB_DAYS = 366
+MOST_QUARANTINE_DAYS = 366
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,14 @@ class ScanPolicy(StrEnum):
     """Filed, and shown as not scanned."""
 
 
+class InfectedPolicy(StrEnum):
+    """What happens to a document in which the virus scanner recognised something."""
+
+    QUARANTINE = "quarantine"
+    """Kept sealed and set apart: nobody opens it, an owner or administrator has it scanned again or destroys it."""
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True, slots=True)
 class ScanSettings:
     """The ``[scan]`` table: where documents are scanned for viruses on their way in; without a socket they are not."""
@@ -101,6 +110,10 @@ class ScanSettings:
     """``refuse`` or ``mark``: what happens to a document that could not be scanned."""
     timeout_s: int = 60
     """How long the scanner may stay silent."""
+    infected: str = InfectedPolicy.QUARANTINE
+    """``quarantine`` or ``refuse``: what happens to a document in which the scanner recognised something."""
+    quarantine_days: int = 30
+    """After how many days what is in quarantine is destroyed by itself."""
 
     def judged(self) -> ScanSettings:
         """These settings, if they make sense. Raises BadSettings."""
@@ -108,6 +121,10 @@ class ScanSettings:
             raise BadSettings('[scan] policy: write "refuse" or "mark"')
         if self.timeout_s < 1:
             raise BadSettings("[scan] timeout_s: at least 1")
+        if self.infected not in list(InfectedPolicy):
+            raise BadSettings('[scan] infected: write "quarantine" or "refuse"')
+        if not 1 <= self.quarantine_days <= MOST_QUARANTINE_DAYS:
+            raise BadSettings(f"[scan] quarantine_days: 1 to {MOST_QUARANTINE_DAYS}")
         return self
 
 

@@ -35,6 +35,7 @@ def create_app(settings: WebSettings, vault: Vault) -> Flask:
         passkeys,
         patients,
         people,
+        quarantine,
         reading,
         review,
         safety,
@@ -61,6 +62,7 @@ def create_app(settings: WebSettings, vault: Vault) -> Flask:
     emergency.install(app)
     inbox.install(app)
     meter.install(app)
+    quarantine.install(app)
     reading.install(app)
     review.install(app)
     for blueprint in (

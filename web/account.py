@@ -42,6 +42,7 @@ TOLD: dict[Notice, LazyString] = {
     Notice.ROLE_CHANGED: _("Your role was changed"),
     Notice.BREAK_GLASS: _("A file was opened in an emergency"),
     Notice.BREAK_GLASS_REVIEW: _("An emergency access still waits for its review"),
+    Notice.QUARANTINED: _("An infected file was put in quarantine"),
     Notice.ACCOUNT_DORMANT: _("An account has not been used for a long time"),
     Notice.ACCOUNT_CLOSED: _("An unused account was closed"),
     Notice.ACCOUNT_REMOVED: _("A closed account was removed"),

@@ -123,6 +123,15 @@ TABLE: dict[str, Answer] = {
         _("Nothing was kept. Do not open it or send it again: tell whoever it came from, and the technical administrator."),
         "shield-alert",
     ),
+    "quarantined": Answer(
+        S.UNPROCESSABLE_ENTITY,
+        _("Put in quarantine"),
+        _(
+            "The file is kept sealed and set apart: nobody can open it. Ask the sender for a new copy; "
+            "the practice’s owner and the technical administrator were told."
+        ),
+        "shield-alert",
+    ),
     "scanner_unavailable": Answer(
         S.SERVICE_UNAVAILABLE,
         _("The virus scanner does not answer"),
@@ -264,9 +273,15 @@ def problem(code: str, answer: Answer, details: dict[str, Any]) -> dict[str, Any
 
 
 def explained(code: str, answer: Answer, details: dict[str, Any]) -> str:
-    """What is safe and what to do; where a field was refused, first which and why; where a state forbids it, which."""
+    """What is safe and what to do; where a field was refused, first which and why; where a state forbids it, which.
+
+    Of a file in quarantine, first what was recognised.
+    """
     if code == "conflict" and str(details.get("reason", "")) in WHY:
         return str(WHY[str(details["reason"])])
+    if code == "quarantined" and details.get("reason"):
+        found = _("The virus scanner recognised %(name)s.", name=details["reason"])
+        return f"{found} {answer.text}"
     field = refused_field(str(details.get("field", "")), str(details.get("reason", ""))) if code == "invalid" else ""
     return f"{field} {answer.text}".strip()
 

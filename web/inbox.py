@@ -10,7 +10,16 @@ from flask import Blueprint, Flask, redirect, render_template, request, url_for
 from werkzeug import Response
 
 from vault.audit.events import Action
-from vault.errors import AlreadyPresent, Conflict, EmptyDocument, Invalid, NotFound, NotRenderable, UnsupportedType
+from vault.errors import (
+    AlreadyPresent,
+    Conflict,
+    EmptyDocument,
+    Invalid,
+    NotFound,
+    NotRenderable,
+    Quarantined,
+    UnsupportedType,
+)
 from vault.model import Actor, DocumentId, Patient, PatientId
 from vault.records.drafts import Concordance, Draft
 from web import navigation
@@ -56,7 +65,7 @@ def deposit() -> Response:
             check_forgery(form.fields.get("csrf_token"))
         try:
             last = vault().inbox.deposit(actor(), file_name=part.file_name, body=part).id
-        except (AlreadyPresent, UnsupportedType, EmptyDocument) as error:
+        except (AlreadyPresent, UnsupportedType, EmptyDocument, Quarantined) as error:
             refused = error.code
     if last is None and not refused:
         raise EmptyDocument
@@ -171,6 +180,7 @@ def _desk(
         errors=field_errors(refused) if isinstance(refused, Invalid) else {},
         refusal=_refusal(refused),
         last=_last(),
+        apart=vault().quarantine.own(actor()),
         yesterday=vault().clock() - DAY_US,
     )
 

@@ -72,7 +72,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hin
         """Called in the worker."""
         harden()
         vault = opened(self._settings)
-        vault.auditing.serve("web", _report)
+        vault.auditing.serve("web", _report, hourly=vault.quarantine.expire)
         vault.people.serve(self._settings.vault.mail, _report)
         vault.patrol.start(_report)
         return create_app(self._settings, vault)

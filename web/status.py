@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, g, jsonify, render_template, request
 from flask_babel import LazyString
@@ -135,8 +136,17 @@ def show() -> str:
     """The state of every part, in plain words."""
     decide_role(actor().role, Act.AUDIT_VERIFY)
     now = vault().clock()
-    facts = {"availability": measured(vault().db, now), "allowed": ALLOWED_MINUTES}
-    return render_template("status/show.html", checks=look(), stored=_stored(), backups=_backups(), counted_at=now, **facts)
+    facts: dict[str, Any] = {"availability": measured(vault().db, now), "allowed": ALLOWED_MINUTES}
+    facts |= {"stored": _stored(), "backups": _backups(), "apart": _apart()}
+    return render_template("status/show.html", checks=look(), counted_at=now, **facts)
+
+
+def _apart() -> int | None:
+    """How many files are in quarantine; None where the database can't say."""
+    try:
+        return vault().quarantine.total()
+    except VaultError:
+        return None
 
 
 def _backups() -> Rehearsals | None:

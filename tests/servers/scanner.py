@@ -69,6 +69,14 @@ class Clamd:
         self.process = self._run(clamd_program(), self.directory)
         self._await_answer()
 
+    def knows(self, *, eicar: bool) -> None:
+        """Begin again with EICAR's signature, or with one of something else."""
+        self.process.terminate()
+        self.process.wait(30)
+        words = EICAR.hex() if eicar else b"no document holds this".hex()
+        (self.directory / "signatures" / "local.ndb").write_text(f"{SIGNATURE}:0:*:{words}\n")
+        self.restart()
+
     def answers(self) -> bool:
         """Whether it takes commands."""
         with socket.socket(socket.AF_UNIX) as connection:

@@ -11,12 +11,12 @@ from werkzeug.test import encode_multipart
 
 from tests.servers.scanner import OddScanner
 from tests.web.conftest import PDF, Practice
-from vault.settings import ScanPolicy, ScanSettings
+from vault.settings import InfectedPolicy, ScanPolicy, ScanSettings
 
 
 def test_a_virus_is_refused_in_the_page_and_in_the_interface(open_another: Callable[..., Practice], tmp_path: Path) -> None:
     with OddScanner(tmp_path / "s", reply=b"stream: Win.Test FOUND\0") as scanner:
-        practice = open_another(scan=ScanSettings(scanner.path))
+        practice = open_another(scan=ScanSettings(scanner.path, infected=InfectedPolicy.REFUSE))
         patient, before = practice.patient(), practice.left_behind()
         answer = practice.program("claire").upload(patient.id)
         assert (answer.status_code, answer.get_json()["code"]) == (422, "infected")

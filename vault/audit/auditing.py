@@ -110,13 +110,14 @@ class Auditing(Reviewing):
 
     # --- the serving process
 
-    def serve(self, source: str, report: Callable[[VaultError], None]) -> None:
+    def serve(self, source: str, report: Callable[[VaultError], None], hourly: Callable[[], object] = lambda: None) -> None:
         """Keep the log of a serving process: start event, heartbeats, checkpoints.
 
-        ``report`` hears of trouble in the background. Raises LogUnavailable.
+        ``report`` hears of trouble in the background; ``hourly`` is done beside. Raises LogUnavailable.
         """
         purge = partial(self.retention.purge, System("upkeep"), Durations())
-        keeper = Keeper(self._log, self.checkpoints, this_run(source), report, detect=self.review.run, purge=purge)
+        run, detect = this_run(source), self.review.run
+        keeper = Keeper(self._log, self.checkpoints, run, report, detect=detect, purge=purge, hourly=hourly)
         keeper.start()
         self._keeper = keeper
 

@@ -160,6 +160,9 @@ class Action(StrEnum):
     DOCUMENT_HOLD_CLEAR = "document.hold_clear", _NOTICE, _ACCESS, _REST, "U", "document"
     DOCUMENT_DELETE = "document.delete", _NOTICE, _ACCESS, _REST, "D", "document"
     DOCUMENT_RESTORE = "document.restore", _NOTICE, _ACCESS, _REST, "U", "document"
+    DOCUMENT_QUARANTINE = "document.quarantine", _CRITICAL, _ACCESS, _ALERT, "C", "document"
+    DOCUMENT_RESCAN = "document.rescan", _NOTICE, _ACCESS, _APP, "E", "document"
+    DOCUMENT_RELEASE = "document.release", _WARNING, _ACCESS, _ALERT, "U", "document"
     DOCUMENT_INTEGRITY_CHECK = "document.integrity_check", _INFO, _TECHNICAL, _APP, "E"
     DOCUMENT_INTEGRITY_FAILURE = "document.integrity_failure", _CRITICAL, _ACCESS, _ALERT, "E", "document"
 

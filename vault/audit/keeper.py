@@ -30,6 +30,7 @@ LOOK_S: Final = 300.0
 """How often the detectors look at the last half hour."""
 PURGE_S: Final = 86_400.0
 """How often what has expired is emptied."""
+HOUR_S: Final = 3_600.0
 RETRY_S: Final = 30.0
 """How long the keeper lets a faulty token or database rest."""
 STALE_US: Final = 3 * 600 * 1_000_000
@@ -99,15 +100,17 @@ class Keeper:
         *,
         detect: Callable[[], object] = lambda: None,
         purge: Callable[[], object] = lambda: None,
+        hourly: Callable[[], object] = lambda: None,
     ) -> None:
         """``report`` is told of what went wrong in the background (token away, disk full).
 
-        ``detect`` looks for alerts, ``purge`` empties what has expired.
+        ``detect`` looks for alerts, ``purge`` empties what has expired, ``hourly`` is another room's.
         """
         self._chores = [
             _Chore(HEARTBEAT_S, lambda: self._log.transact(self._beat)),
             _Chore(LOOK_S, detect),
             _Chore(PURGE_S, purge, waited_s=PURGE_S - LOOK_S),
+            _Chore(HOUR_S, hourly, waited_s=HOUR_S - LOOK_S),
         ]
         self._log = log
         self._checkpoints = checkpoints

@@ -51,6 +51,8 @@ QUESTIONS: Final[Mapping[str, Filters]] = MappingProxyType(
         "integrity": Filters(
             actions=(
                 Action.DOCUMENT_INTEGRITY_FAILURE,
+                Action.DOCUMENT_QUARANTINE,
+                Action.DOCUMENT_RELEASE,
                 Action.LOG_ROLLBACK_DETECTED,
                 Action.LOG_WITNESS_CONFLICT,
                 Action.LOG_EPOCH_OPENED,

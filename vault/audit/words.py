@@ -57,6 +57,9 @@ document.hold_set|Conservation forcée posée|Hold set
 document.hold_clear|Conservation forcée levée|Hold cleared
 document.delete|Document supprimé|Document deleted
 document.restore|Document rétabli|Document restored
+document.quarantine|Document mis en quarantaine|Document quarantined
+document.rescan|Document en quarantaine analysé de nouveau|Quarantined document scanned again
+document.release|Document sorti de quarantaine|Document released from quarantine
 document.integrity_check|Intégrité vérifiée|Integrity checked
 document.integrity_failure|Intégrité en défaut|Integrity failure
 access.denied|Accès refusé|Access denied

@@ -36,6 +36,7 @@ WORDS: dict[Notice, tuple[str, str]] = {
     Notice.ROLE_CHANGED: ("Votre rôle a été modifié", "Your role was changed"),
     Notice.BREAK_GLASS: ("Un dossier a été ouvert en urgence", "A file was opened in an emergency"),
     Notice.BREAK_GLASS_REVIEW: ("Un accès en urgence attend son contrôle", "An emergency access waits for its review"),
+    Notice.QUARANTINED: ("Un fichier infecté a été mis en quarantaine", "An infected file was put in quarantine"),
     Notice.ACCOUNT_DORMANT: ("Un compte n’a pas servi depuis longtemps", "An account has not been used for long"),
     Notice.ACCOUNT_CLOSED: ("Un compte inutilisé a été fermé", "An unused account was closed"),
     Notice.ACCOUNT_REMOVED: ("Un compte fermé a été supprimé", "A closed account was removed"),

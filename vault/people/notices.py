@@ -36,6 +36,7 @@ class Notice(StrEnum):
     ROLE_CHANGED = "role_changed"
     BREAK_GLASS = "break_glass"
     BREAK_GLASS_REVIEW = "break_glass_review"
+    QUARANTINED = "quarantined"
     ACCOUNT_DORMANT = "account_dormant"
     ACCOUNT_CLOSED = "account_closed"
     ACCOUNT_REMOVED = "account_removed"

@@ -48,6 +48,7 @@ class Act(StrEnum):
     DOCUMENT_DOWNLOAD = "document.download"
     DOCUMENT_PRINT = "document.print"
     INBOX_USE = "inbox.use"
+    QUARANTINE_MANAGE = "quarantine.manage"
     HOLD_SET = "hold.set"
     DISPOSAL_PROPOSE = "disposal.propose"
     DISPOSAL_APPROVE = "disposal.approve"
@@ -190,6 +191,7 @@ MATRIX: Mapping[Act, Mapping[Role, Reach]] = MappingProxyType(
         Act.DOCUMENT_DOWNLOAD: _allow(Reach.RECEPTION_OPENS, Role.RECEPTION) | _allow(Reach.TREATS_OR_OWN, *_CARERS),
         Act.DOCUMENT_PRINT: _allow(Reach.RECEPTION_OPENS, Role.RECEPTION) | _allow(Reach.TREATS_OR_OWN, *_CARERS),
         Act.INBOX_USE: _allow(Reach.ALWAYS, *_FRONT),
+        Act.QUARANTINE_MANAGE: _allow(Reach.ALWAYS, Role.OWNER, Role.ADMIN),
         Act.HOLD_SET: _allow(Reach.FOLLOWS, Role.CLINICIAN) | _allow(Reach.ALWAYS, Role.OWNER, Role.DPO),
         Act.DISPOSAL_PROPOSE: _allow(Reach.FOLLOWS, Role.CLINICIAN) | _allow(Reach.ALWAYS, Role.OWNER),
         Act.DISPOSAL_APPROVE: _allow(Reach.ALWAYS, Role.OWNER, Role.DPO),

@@ -232,6 +232,12 @@ class Roster:
         owners = (people.c.role == Role.OWNER) & (people.c.state == State.ACTIVE)
         return [PersonId(each) for each in connection.execute(select(people.c.id).where(owners)).scalars()]
 
+    @staticmethod
+    def wardens(connection: Connection) -> list[PersonId]:
+        """Owners and technical administrators who work here now: those told of what was set apart."""
+        those = people.c.role.in_((Role.OWNER, Role.ADMIN)) & (people.c.state == State.ACTIVE)
+        return [PersonId(each) for each in connection.execute(select(people.c.id).where(those)).scalars()]
+
     def run(self, statement: Executable) -> int:
         """One statement in a transaction of its own; how many rows it changed."""
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from vault.audit.append import AuditLog
 from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject
-from vault.errors import Busy, Forbidden, LogUnavailable, NotFound, StepUpRequired, Tampered, VaultError
+from vault.errors import Busy, Forbidden, LogUnavailable, NotFound, Quarantined, StepUpRequired, Tampered, VaultError
 from vault.model import Actor, EventId, Micros, PatientId
 from vault.people.policy import Act, DocumentClass, Relation, authorise, decide
 from vault.records.catalogue import StoredVersion
@@ -118,10 +118,13 @@ class Gate:
 
     @contextmanager
     def refusals(self, actor: Actor, action: Action, subject: Subject) -> Iterator[None]:
-        """Inside, a refusal or a failure becomes an event before it leaves. Being busy is none: it would flood the log."""
+        """Inside, a refusal or a failure becomes an event before it leaves.
+
+        Being busy is none: it would flood the log. What was set apart has its event already, with its row.
+        """
         try:
             yield
-        except Busy:
+        except (Busy, Quarantined):
             raise
         except VaultError as error:
             outcome = Outcome.DENIED if isinstance(error, _DENIALS) else Outcome.FAILED

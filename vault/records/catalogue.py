@@ -14,6 +14,8 @@ from vault.storage.plain import Row, Statement
 from vault.storage.schema import document_versions, documents, patients, tombstones
 
 FILED = "filed"
+QUARANTINED = "quarantined"
+"""Set apart by the virus scan: no statement that reads documents or drafts names this state."""
 
 
 @dataclass(frozen=True, slots=True)

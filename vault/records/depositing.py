@@ -26,6 +26,7 @@ from vault.records.descriptions import Description, Place, seal_description
 from vault.records.file_names import accepted_name
 from vault.records.intake import ByteStream, Intake
 from vault.records.rooms import Fingerprint, Rooms, document_of
+from vault.records.setting_apart import Sender, apart
 from vault.records.turns import Turns
 from vault.records.types import document_type
 from vault.sealing.documents import Sealed
@@ -147,8 +148,14 @@ class Deposits:
                     catalogue.refuse_twin(twins, file_of(connection, filing.patient).parts)
 
         with self.turns.take():
+            sender = Sender(actor, filing.file_name, filing.channel, filing.patient)
             deposited = rooms.bodies.take_in(
-                intake, scope=filing.scope, document=filing.document, version=filing.version, judge=judge
+                intake,
+                scope=filing.scope,
+                document=filing.document,
+                version=filing.version,
+                judge=judge,
+                apart=apart(rooms, rooms.aside, sender),
             )
         description = Description(
             filing.type,

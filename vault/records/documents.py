@@ -17,7 +17,7 @@ from kms.keys import KeyService
 from vault.audit.append import AuditLog, Receipt
 from vault.audit.events import Action, Event, Note, Outcome, Subject
 from vault.errors import LogUnavailable, Tampered, VaultError
-from vault.model import Actor, Document, DocumentId, Micros, Page, PatientId, TenantId
+from vault.model import Actor, Document, DocumentId, Micros, Page, PatientId, ScopeId, TenantId
 from vault.people.files import File, file_of
 from vault.people.policy import Act, Relation, decide_role
 from vault.people.relations import Relations
@@ -56,7 +56,8 @@ OPENINGS = 4
 class Documents:
     """Thread-safe. Every method takes the actor first and raises VaultError subclasses only.
 
-    ``tickets`` are shared with ``Patients``: a patient's page and list are one opening.
+    ``tickets`` are shared with ``Patients``: a patient's page and list are one opening. ``aside``: the scope under which an
+    infected body is set apart; without one it is refused.
     """
 
     def __init__(
@@ -75,11 +76,12 @@ class Documents:
         clock: Callable[[], Micros],
         tickets: Tickets[Receipt],
         likenesses: Likenesses | None = None,
+        aside: ScopeId | None = None,
         new_id: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
         bodies = Bodies(blobs=blobs, keys=keys, scopes=scopes, tenant=tenant, scanner=scanner, new_id=new_id)
         gate = Gate(log, relations.to_patient, clock, likenesses)
-        self._rooms = Rooms(db, scopes, keys, log, bodies, gate, tenant, clock, new_id)
+        self._rooms = Rooms(db, scopes, keys, log, bodies, gate, tenant, clock, new_id, aside)
         self._renderer = renderer
         self.openings = Turns(OPENINGS, "openings")
         self._deposits = Deposits(self._rooms, limit_bytes=limits.document_mib * MIB, uploads=limits.uploads)
@@ -108,7 +110,8 @@ class Documents:
         """File a new document with a patient; durable and logged when this returns, and otherwise nothing was kept.
 
         ``expected_sha256``: 32 bytes that the sender announced; ``declared_size``: bytes announced. Raises NotFound, Forbidden,
-        Invalid, UnsupportedType, EmptyDocument, TooLarge, IncompleteBody, DigestMismatch, AlreadyPresent, Busy, StorageFull,
+        Invalid, UnsupportedType, EmptyDocument, TooLarge, IncompleteBody, DigestMismatch, AlreadyPresent, Infected, Quarantined
+        (kept, set apart), ScannerUnavailable, Busy, StorageFull,
         StorageUnavailable, KeysUnavailable, LogUnavailable.
         """
         return self._deposits.store(

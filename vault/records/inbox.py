@@ -31,6 +31,7 @@ from vault.records.local_time import practice_day
 from vault.records.pages import DrawnPages
 from vault.records.proposals import Proposals, concordance
 from vault.records.rooms import Fingerprint, Rooms, document_of
+from vault.records.setting_apart import Sender, apart
 from vault.records.tickets import Tickets
 from vault.records.turns import Turns
 from vault.records.types import document_type
@@ -86,7 +87,8 @@ class Inbox:
         """Take a document in; sealed, durable and logged when this returns, and otherwise nothing was kept.
 
         Raises Forbidden, Invalid, UnsupportedType, EmptyDocument, TooLarge, IncompleteBody, DigestMismatch, AlreadyPresent
-        (it waits in the inbox already), Busy, StorageFull, StorageUnavailable, KeysUnavailable, LogUnavailable.
+        (it waits in the inbox already), Infected, Quarantined (kept, set apart), ScannerUnavailable, Busy, StorageFull,
+        StorageUnavailable, KeysUnavailable, LogUnavailable.
         """
         document = DocumentId(self._rooms.new_id())
         subject = Subject(document=document)
@@ -277,7 +279,10 @@ class Inbox:
                 self._refuse_twin(draft_rows.twin(connection, judged[-1].known))
 
         with self._turns.take():
-            taken = self._rooms.bodies.take_in(intake, scope=self._scope, document=document, version=1, judge=judge)
+            aside = apart(self._rooms, self._scope, Sender(actor, name, channel))
+            taken = self._rooms.bodies.take_in(
+                intake, scope=self._scope, document=document, version=1, judge=judge, apart=aside
+            )
         description = DraftDescription(name, taken.media_type.value, taken.sealed.sha256.hex(), scan=taken.scan)
         now = self._rooms.clock()
         stored = StoredVersion(

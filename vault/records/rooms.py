@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kms.keys import KeyService, KeyUse, Purpose
 from vault.audit.append import AuditLog
-from vault.model import Document, Micros, Scan, TenantId
+from vault.model import Document, Micros, Scan, ScopeId, TenantId
 from vault.records.access import Gate
 from vault.records.bodies import Bodies
 from vault.records.catalogue import StoredVersion
@@ -44,6 +44,8 @@ class Rooms:
     tenant: TenantId
     clock: Callable[[], Micros]
     new_id: Callable[[], str]
+    aside: ScopeId | None = None
+    """Under which what is infected is sealed and set apart; None: it is refused."""
 
     def description(self, stored: StoredVersion) -> Description:
         """The opened description of a row. Raises Tampered, NotFound (erased), KeysUnavailable."""

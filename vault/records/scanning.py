@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vault.errors import Infected, ScannerUnavailable, TooLarge, VaultError
 from vault.model import Scan
-from vault.settings import ScanPolicy, ScanSettings
+from vault.settings import InfectedPolicy, ScanPolicy, ScanSettings
 
 OPEN = b"zINSTREAM\0"
 END = bytes(4)
@@ -29,26 +29,39 @@ class Scanner:
     def __init__(self, settings: ScanSettings) -> None:
         self._settings = settings
 
-    def begin(self) -> Scanning:
-        """A scan for one body; close it. Raises ScannerUnavailable where the policy wants every body scanned."""
+    @property
+    def keeps_infected(self) -> bool:
+        """Whether what is infected is set apart rather than refused."""
+        return self._settings.infected == InfectedPolicy.QUARANTINE
+
+    def begin(self, *, must: bool = False, hears_out: bool = False) -> Scanning:
+        """A scan for one body; close it. Raises ScannerUnavailable where the policy, or ``must``, wants this body scanned.
+
+        ``hears_out``: a hit before the end of the body is told by ``finish``, so that the whole body can be set apart.
+        """
         if self._settings.socket is None:
-            return Scanning(None, Scan.OFF, is_strict=False)
-        is_strict = self._settings.policy == ScanPolicy.REFUSE
+            if must:
+                raise ScannerUnavailable("no virus scanner is set up", reason="off")
+            return Scanning(None, Scan.OFF, is_strict=False, hears_out=False)
+        is_strict = must or self._settings.policy == ScanPolicy.REFUSE
         try:
-            return Scanning(_connect(self._settings.socket, self._settings.timeout_s), Scan.CLEAN, is_strict=is_strict)
+            connection = _connect(self._settings.socket, self._settings.timeout_s)
+            return Scanning(connection, Scan.CLEAN, is_strict=is_strict, hears_out=hears_out)
         except OSError as error:
             if is_strict:
                 raise ScannerUnavailable("the virus scanner does not answer", reason="away") from error
-            return Scanning(None, Scan.MISSED, is_strict=False)
+            return Scanning(None, Scan.MISSED, is_strict=False, hears_out=False)
 
 
 class Scanning:
     """One body under scan."""
 
-    def __init__(self, connection: socket.socket | None, result: Scan, *, is_strict: bool) -> None:
+    def __init__(self, connection: socket.socket | None, result: Scan, *, is_strict: bool, hears_out: bool) -> None:
         self._connection = connection
         self._result = result
         self._is_strict = is_strict
+        self._hears_out = hears_out
+        self._found: Infected | None = None
 
     def feed(self, block: bytes) -> None:
         """Hand the next bytes over. Raises Infected, TooLarge, ScannerUnavailable: see ``finish``."""
@@ -61,6 +74,8 @@ class Scanning:
             self._missed(ScannerUnavailable("the virus scanner stopped reading", reason="timeout"), error)
         except OSError as error:  # it hung up: it may have said why
             self._judge(error)
+            if self._found is not None and not self._hears_out:
+                raise self._found from error
 
     def finish(self) -> Scan:
         """The verdict on the whole body: CLEAN, MISSED (policy ``mark``) or OFF (no scanner set up).
@@ -74,6 +89,8 @@ class Scanning:
                 self._judge(error)
             else:
                 self._judge(None)
+        if self._found is not None:
+            raise self._found
         return self._result
 
     def close(self) -> None:
@@ -93,9 +110,8 @@ class Scanning:
             broken, reply = error, ""
         signature = reply.removeprefix("stream: ").removesuffix(" FOUND") if reply.endswith(" FOUND") else None
         if signature is not None and not signature.startswith(BEYOND_LIMITS):
-            self.close()
-            raise Infected(f"the virus scanner found {signature}", reason=signature)
-        if signature is not None or "size limit exceeded" in reply:
+            self._found = Infected(f"the virus scanner found {signature}", reason=signature)
+        elif signature is not None or "size limit exceeded" in reply:
             self._missed(TooLarge("the document is over the virus scanner's limit", reason="scanner_limit"), broken)
         elif broken is not None or reply != "stream: OK":
             self._missed(ScannerUnavailable("the virus scanner broke off", reason="broken"), broken)

@@ -35,6 +35,11 @@ def data_key_context(tenant: TenantId, scope: ScopeId, blob: BlobId) -> bytes:
     return bind("coffre/data-key/v1", tenant, scope, blob)
 
 
+def quarantine_key_context(tenant: TenantId, scope: ScopeId, blob: BlobId) -> bytes:
+    """What the data key of a body in quarantine is bound to: no way of opening a document or a draft unseals it."""
+    return bind("coffre/quarantine-key/v1", tenant, scope, blob)
+
+
 def field_context(tenant: TenantId, table: str, column: str, row: str) -> bytes:
     """What a sealed field is bound to: copied into another row, column or vault, it no longer opens."""
     return bind("coffre/field/v1", tenant, table, column, row)

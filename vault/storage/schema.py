@@ -488,11 +488,12 @@ breakglass = Table("breakglass", metadata, BreakglassColumns, Index(None, "patie
 class DocumentColumns(TypedColumns):
     id = _key()
     patient = _id("patients.id", nullable=True)
-    """Null only while it is a ``draft``: it lies sealed in the inbox and belongs to nobody yet."""
+    """Null only while it is a ``draft`` (sealed in the inbox) or ``quarantined``: it belongs to nobody yet."""
     version = Column(Integer, nullable=False)
     """The current version."""
     state = _word(16)
-    """``filed``, ``draft``, or ``moved`` where only a tombstone is left (the document was refiled under another patient)."""
+    """``filed``, ``draft``, ``quarantined`` (set apart by the virus scan), or ``moved`` where only a tombstone is left (the
+    document was refiled under another patient)."""
     deposited_at = _time()
     deposited_by = _id("people.id", nullable=False)
     integrated_at = _time_or_none()

@@ -9,7 +9,7 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -307,7 +307,8 @@ def _live_checks(vault: Vault) -> Iterator[Callable[[], Check]]:
         return check_recovery(vault.keyring.slot(), copy, keys, vault.clock())
 
     def scanner() -> Check:
-        return check_scanner(vault.settings.scan)
+        found, apart = check_scanner(vault.settings.scan), vault.quarantine.total()
+        return replace(found, detail=f"{found.detail}; {apart} in quarantine") if apart else found
 
     def documents() -> Check:
         return check_documents(vault.patrol.watch())

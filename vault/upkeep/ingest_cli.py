@@ -25,6 +25,7 @@ class Console(Protocol):
 SENTENCES = {
     "sealed": "sealed in the inbox",
     "known": "already waiting in the inbox",
+    "quarantined": "infected: set apart in quarantine, tell the owner",
     "refused": f"refused, moved to {REFUSED}/",
     "later": "not now, tried again later",
 }
@@ -60,13 +61,13 @@ def ingest(console: Console, *, folder: Path, username: str, watch: bool, as_jso
     files = [{"name": one.name, "outcome": one.outcome, "code": one.code or None, "draft": one.draft or None} for one in taken]
     lines = [f"{one.name}: {SENTENCES[one.outcome]}{f' ({one.code})' if one.code else ''}" for one in taken]
     answer(
-        {"ok": not (counts["refused"] or counts["later"]), "counts": counts, "files": files},
+        {"ok": not (counts["refused"] or counts["later"] or counts["quarantined"]), "counts": counts, "files": files},
         lines or ["nothing to take"],
         as_json=as_json,
     )
     if counts["later"]:
         raise SystemExit(Exit.UNAVAILABLE)
-    if counts["refused"]:
+    if counts["refused"] or counts["quarantined"]:
         raise SystemExit(Exit.NOT_WELL)
 
 

@@ -10,9 +10,10 @@ from vault.audit.append import Receipt
 from vault.errors import NotFound, StorageUnavailable, Tampered
 from vault.model import DocumentId
 from vault.records import catalogue
-from vault.records.catalogue import StoredVersion
+from vault.records.catalogue import QUARANTINED, StoredVersion
 from vault.records.draft_rows import DRAFT
 from vault.records.drafts import open_draft
+from vault.records.quarantined import bound, open_apart
 from vault.records.rooms import Rooms
 from vault.sealing.documents import BLOCK_BYTES, HEADER_BYTES, MAGIC, Body
 from vault.storage.blobs import BlobReader, BlobStore
@@ -112,13 +113,13 @@ class Inspection:
 
     def _from_inside(self, stored: StoredVersion, receipt: Receipt) -> Kind | None:
         try:
-            sha256 = self._promised(stored)
+            sha256, bound_as = self._promised(stored)
         except NotFound:
             return None if self._is_erased(stored) else Kind.KEY
         except Tampered as error:
             return Kind.KEY if error.details.get("kind") == "wrapped_key" else Kind.DESCRIPTION
         try:
-            if self._rooms.bodies.digest(receipt, stored).hex() != sha256:
+            if self._rooms.bodies.digest(receipt, bound_as).hex() != sha256:
                 return Kind.DIGEST
         except Tampered as error:
             return Kind.KEY if error.details.get("kind") in {"field", "wrapped_key"} else Kind.BODY
@@ -131,8 +132,12 @@ class Inspection:
         with self._rooms.db.read() as connection:
             return catalogue.patient_state(connection, stored.patient) == "erased"
 
-    def _promised(self, stored: StoredVersion) -> str:
-        if stored.state == DRAFT:
-            with self._rooms.scopes.open(stored.scope) as key:
-                return open_draft(key, self._rooms.tenant, stored.document, stored.description_sealed).sha256
-        return self._rooms.description(stored).sha256
+    def _promised(self, stored: StoredVersion) -> tuple[str, StoredVersion]:
+        """The digest that is sealed with a version, and the version as its body is bound."""
+        if stored.state not in {DRAFT, QUARANTINED}:
+            return self._rooms.description(stored).sha256, stored
+        with self._rooms.scopes.open(stored.scope) as key:
+            if stored.state == DRAFT:
+                return open_draft(key, self._rooms.tenant, stored.document, stored.description_sealed).sha256, stored
+            told = open_apart(key, self._rooms.tenant, stored.document, stored.description_sealed)
+        return told.sha256, bound(stored, told)

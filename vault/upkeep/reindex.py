@@ -19,9 +19,11 @@ from kms.keys import KeyService, KeyUse, Purpose, Secret
 from vault.errors import Busy, NotFound, Tampered
 from vault.model import DocumentId, PatientId, PersonId, ScopeId, TenantId
 from vault.records import patient_rows
+from vault.records.catalogue import QUARANTINED
 from vault.records.descriptions import Place, open_description
 from vault.records.drafts import open_draft
 from vault.records.patient_rows import open_identity
+from vault.records.quarantined import open_apart
 from vault.sealing.binding import bind
 from vault.sealing.faults import key_faults
 from vault.sealing.index import BlindIndex, Entry
@@ -193,6 +195,8 @@ class Reindexing:
     def _sha256(self, key: Secret, row: Any) -> str:
         """What the sealed description says of the body; one that waits in the inbox has no patient yet."""
         document = DocumentId(row.document)
+        if row.document_state == QUARANTINED:
+            return open_apart(key, self._tenant, document, row.description_sealed).sha256
         if row.patient is None:
             return open_draft(key, self._tenant, document, row.description_sealed).sha256
         place = Place(document, row.version, PatientId(row.patient), PersonId(row.deposited_by))
@@ -204,7 +208,8 @@ def _described() -> Any:
     wanted = (columns.document, columns.version, columns.scope, columns.description_sealed, columns.deposited_by)
     joined = document_versions.join(documents, documents.c.id == columns.document)
     joined = joined.outerjoin(patients, patients.c.id == documents.c.patient)
-    return select(*wanted, documents.c.patient, patients.c.state).select_from(joined)
+    state = documents.c.state.label("document_state")
+    return select(*wanted, documents.c.patient, state, patients.c.state).select_from(joined)
 
 
 def _beyond(after: tuple[str, int]) -> ColumnElement[bool]:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vault.errors import AlreadyPresent, Invalid, VaultError
+from vault.errors import AlreadyPresent, Invalid, Quarantined, VaultError
 from vault.model import Actor
 from vault.records.inbox import Inbox
 
@@ -32,10 +32,11 @@ class Taken:
 
     name: str = field(repr=False)
     outcome: str
-    """``sealed``, ``known`` (its bytes wait in the inbox already), ``refused`` or ``later``."""
+    """``sealed``, ``known`` (its bytes wait in the inbox already), ``quarantined``, ``refused`` or ``later``."""
     code: str = ""
-    """The error code behind ``refused`` and ``later``."""
+    """The error code behind ``quarantined``, ``refused`` and ``later``."""
     draft: str = ""
+    """Its id: of the draft, or in the quarantine."""
 
 
 class ScanFolder:
@@ -92,6 +93,9 @@ class ScanFolder:
         except AlreadyPresent as error:
             path.unlink()
             return Taken(path.name, "known", draft=str(error.details.get("document", "")))
+        except Quarantined as error:  # sealed and durable, and set apart: it leaves the folder like any other
+            path.unlink()
+            return Taken(path.name, "quarantined", error.code, draft=str(error.details.get("document", "")))
         except VaultError as error:
             if error.retryable:
                 return Taken(path.name, "later", error.code)

@@ -17,7 +17,7 @@ FILE_NAME_CHARACTERS = 20_000
 SHA256 = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]*):")
 REFUSALS = (
     "invalid", "already_present", "digest_mismatch", "empty_document", "too_large", "unsupported_type",
-    "infected", "scanner_unavailable", "incomplete_body", "storage_full", "busy",
+    "infected", "quarantined", "scanner_unavailable", "incomplete_body", "storage_full", "busy",
 )  # fmt: skip
 """How a body may be refused, whoever takes it."""
 RAW: dict[str, Any] = {"media": "application/octet-stream", "headers": ("Content-Disposition", "Repr-Digest")}

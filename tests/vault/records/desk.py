@@ -15,7 +15,7 @@ from tests.vault.people.conftest import TENANT, House, open_house
 from vault.audit.append import Receipt
 from vault.audit.groups import Group
 from vault.audit.reading import Reader, Record
-from vault.model import Actor, Document, DocumentId, Identity, Micros, PatientId, PersonId, Role, ScopeId, Sex
+from vault.model import Actor, Document, DocumentId, Identity, Micros, PatientId, PersonId, Role, ScopeId, ScopeKind, Sex
 from vault.records.catalogue import patient_scope
 from vault.records.documents import Documents
 from vault.records.patients import Patients
@@ -139,8 +139,14 @@ def identity(name: str) -> Identity:
 
 @contextmanager
 def open_desk(
-    directory: Path, clock: Clock, limits: LimitSettings | None = None, scan: ScanSettings | None = None
+    directory: Path,
+    clock: Clock,
+    limits: LimitSettings | None = None,
+    scan: ScanSettings | None = None,
+    *,
+    has_quarantine: bool = False,
 ) -> Iterator[Desk]:
+    """``has_quarantine``: what is infected has a scope in which it is set apart; else it is refused."""
     databases = DatabaseSettings(f"sqlite:///{directory / 'coffre.db'}", f"sqlite:///{directory / 'keyring.db'}")
     with open_house(databases, clock) as house:
         micros = lambda: Micros(clock())  # noqa: E731  # the shape that every room wants
@@ -151,7 +157,7 @@ def open_desk(
         documents = Documents(
             db=house.db, scopes=roster.scopes, keys=house.keys, log=house.log, tenant=TENANT, relations=house.people.relations,
             blobs=blobs, renderer=renderer, limits=limits or LimitSettings(document_mib=4), clock=micros, tickets=tickets,
-            scanner=Scanner(scan or ScanSettings()),
+            scanner=Scanner(scan or ScanSettings()), aside=roster.scopes.create(ScopeKind.INBOX) if has_quarantine else None,
         )  # fmt: skip
         patients = Patients(
             db=house.db, scopes=roster.scopes, keys=house.keys, log=house.log, tenant=TENANT, relations=house.people.relations,

@@ -54,15 +54,20 @@ def renderer() -> Iterator[Renderer]:
 @pytest.fixture
 def tray(tmp_path: Path, clock: Clock, renderer: Renderer) -> Iterator[Tray]:
     with open_desk(tmp_path, clock) as desk:
-        rooms = desk.documents.rooms
-        proposals = Proposals(rooms.keys, rooms.tenant, desk.patients)
-        inbox = Inbox(
-            rooms=rooms,
-            scope=rooms.scopes.create(ScopeKind.INBOX),
-            renderer=renderer,
-            limits=LimitSettings(document_mib=4),
-            tickets=Tickets(rooms.clock),
-            proposals=proposals,
-            drawn=desk.documents.drawn,
-        )
-        yield Tray(desk, inbox, proposals)
+        yield tray_on(desk, renderer)
+
+
+def tray_on(desk: Desk, renderer: Renderer) -> Tray:
+    """An inbox on a desk, under the scope that the desk's quarantine has, or one of its own."""
+    rooms = desk.documents.rooms
+    proposals = Proposals(rooms.keys, rooms.tenant, desk.patients)
+    inbox = Inbox(
+        rooms=rooms,
+        scope=rooms.aside or rooms.scopes.create(ScopeKind.INBOX),
+        renderer=renderer,
+        limits=LimitSettings(document_mib=4),
+        tickets=Tickets(rooms.clock),
+        proposals=proposals,
+        drawn=desk.documents.drawn,
+    )
+    return Tray(desk, inbox, proposals)

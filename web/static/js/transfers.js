@@ -49,7 +49,7 @@ export function transfers({ says, list, shape, address, prepare = () => {}, ende
     job.cancel.hidden = true;
     job.retry.hidden = name !== "failed";
     job.bar.classList.toggle("progress-good", name === "done");
-    job.bar.classList.toggle("progress-bad", name === "failed");
+    job.bar.classList.toggle("progress-bad", name === "failed" || name === "apart");
   }
 
   function stop(job) {
@@ -87,7 +87,8 @@ export function transfers({ says, list, shape, address, prepare = () => {}, ende
     if (job.stop.signal.aborted) { over(job, "failed", says.saysCancelled); return; }
     if (status === 201) { over(job, "done", answer.is_elsewhere ? says.saysElsewhere : says.saysDone, answer); return; }
     job.problem = answer;
-    if (status === 409) over(job, "present", says.saysPresent); // trying again would change nothing
+    if (answer.code === "quarantined") over(job, "apart", `${answer.title}. ${answer.detail}`); // kept, and the same bytes would go there again
+    else if (status === 409) over(job, "present", says.saysPresent); // trying again would change nothing
     else over(job, "failed", answer.title ? `${answer.title}. ${answer.detail}` : says.saysOffline);
   }
 
