@@ -21,10 +21,12 @@ from kms.keys import KeyService
 from kms.settings import KmsSettings
 from tests.conftest import Clock
 from tests.kms.fake import FakeKeyService
+from tests.vault.people.conftest import CHEAP
 from tests.web.described import DescribedClient
 from vault.errors import SessionEnded
 from vault.model import Client, Identity, Micros, Patient, Role, ScopeKind, Sex, TenantId
 from vault.opening import Vault, open_vault
+from vault.people.passwords import Hasher
 from vault.sealing.scopes import ScopeKeys
 from vault.settings import BlobSettings, DatabaseSettings, LimitSettings, ScanSettings, VaultSettings
 from vault.storage import migrate
@@ -74,7 +76,7 @@ class Practice:
         return pyotp.TOTP(self.secrets[username]).at(self.clock.now // 1_000_000)
 
     def token(self, username: str) -> str:
-        """A session's token, the one of before where it still lives: hashing a password takes its time on purpose."""
+        """A session's token, the one of before where it still lives."""
         with suppress(KeyError, SessionEnded):
             self.vault.people.sessions.actor(self.tokens[username], OFFICE)
             return self.tokens[username]
@@ -191,7 +193,7 @@ def open_practice(
     staff: Iterable[str] = ("claire",),
     token: KeyService | None = None,
 ) -> Practice:
-    """Found and open a practice in ``room``; each person hired costs three password hashes.
+    """Found and open a practice in ``room``; its passwords are hashed cheaply, as they guard nothing.
 
     ``token``: real keys in the place of those in memory.
     """
@@ -206,7 +208,7 @@ def open_practice(
     keys = FakeKeyService()
     service = token or keys
     _found(settings, service, clock())
-    vault = open_vault(settings, lambda: Micros(clock()), lambda _settings, _registry: service)
+    vault = open_vault(settings, lambda: Micros(clock()), lambda _settings, _registry: service, hasher=Hasher(CHEAP))
     app = create_app(WebSettings(web or WebTable(practice="Cabinet des Tilleuls"), settings), vault)
     app.test_client_class = DescribedClient
     practice = Practice(vault, app, keys, clock, room)

@@ -11,6 +11,7 @@ import re
 import secrets
 import threading
 import unicodedata
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from importlib import resources
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from argon2.low_level import Type
+from argon2.low_level import ARGON2_VERSION, Type
 from zxcvbn import zxcvbn
 
 from vault.errors import Busy, PasswordRefused
@@ -35,6 +36,8 @@ GUESSABLE = 1e8
 """zxcvbn's estimate of tries below which a password is as good as listed."""
 _METER_READS = 72
 """zxcvbn reads no more than this; the rest can only make a password stronger."""
+SALT_BYTES, TAG_BYTES = 16, 32
+"""RFC 9106 §4: 128 bits of salt, 256 bits of result."""
 
 _LEET = str.maketrans(
     {"@": "a", "4": "a", "3": "e", "€": "e", "1": "i", "!": "i", "0": "o", "5": "s", "$": "s", "7": "t", "8": "b"}
@@ -180,16 +183,27 @@ STANDARD = Cost(memory_kib=64 * 1024, passes=3)
 """Above OWASP's minimum (19 MiB, 2 passes): RFC 9106's second recommended choice with one lane."""
 
 
+def _nobody(cost: Cost) -> str:
+    """A hash (PHC string) that no password has and that costs as much to try: random bytes in the place of a result."""
+    salt, tag = (b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in (SALT_BYTES, TAG_BYTES))
+    return f"$argon2id$v={ARGON2_VERSION}$m={cost.memory_kib},t={cost.passes},p={cost.lanes}${salt}${tag}"
+
+
 class Hasher:
     """Argon2id with at most ``at_once`` hashes at a time, so that a storm of sign-ins leaves downloads fast."""
 
     def __init__(self, cost: Cost = STANDARD, at_once: int | None = None, wait_s: float = 20.0) -> None:
         self._argon2 = PasswordHasher(
-            time_cost=cost.passes, memory_cost=cost.memory_kib, parallelism=cost.lanes, hash_len=32, salt_len=16, type=Type.ID
+            time_cost=cost.passes,
+            memory_cost=cost.memory_kib,
+            parallelism=cost.lanes,
+            hash_len=TAG_BYTES,
+            salt_len=SALT_BYTES,
+            type=Type.ID,
         )
         self._slots = threading.BoundedSemaphore(at_once or max(1, (os.cpu_count() or 2) // 2))
         self._wait_s = wait_s
-        self._nobody = self._argon2.hash(secrets.token_urlsafe(32))
+        self._nobody = _nobody(cost)
 
     @contextmanager
     def _slot(self) -> Iterator[None]:

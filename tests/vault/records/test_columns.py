@@ -15,11 +15,13 @@ from sqlalchemy import insert
 from kms.settings import KmsSettings
 from tests.conftest import Clock
 from tests.kms.fake import FakeKeyService
+from tests.vault.people.conftest import CHEAP
 from tests.vault.records.desk import identity, scan
 from vault.audit.events import Action, System
 from vault.errors import AlreadyPresent, NotFound, Tampered, UnsupportedType
 from vault.model import Actor, BlobId, DocumentId, Micros, PatientId, Role, ScopeKind, TenantId
 from vault.opening import Vault, open_vault
+from vault.people.passwords import Hasher
 from vault.records import catalogue
 from vault.sealing.scopes import ScopeKeys
 from vault.settings import BlobSettings, DatabaseSettings, LimitSettings, VaultSettings
@@ -83,7 +85,7 @@ def column(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iter
     )  # fmt: skip
     keys = FakeKeyService()
     _found(databases, keys)
-    vault = open_vault(settings, lambda: Micros(clock()), lambda _settings, _registry: keys)
+    vault = open_vault(settings, lambda: Micros(clock()), lambda _settings, _registry: keys, hasher=Hasher(CHEAP))
     person = vault.people.accounts.create(
         vault.people.sessions.console_actor(), username="lmartin", display_name="Dr Martin", role=Role.CLINICIAN,
         password="Cerisier-Ombre-47",
