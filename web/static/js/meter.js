@@ -22,11 +22,13 @@ export default function meter(place) {
       if (error.name !== "AbortError") place.hidden = true; // busy or away: the form itself still says why it refuses
     }
   };
-  field.addEventListener("input", () => {
+  const typed = () => {
     clearTimeout(timer);
     asked?.abort();
     place.hidden = field.value === "";
     if (field.value === "") return say(0, "");
     timer = setTimeout(judge, PAUSE_MS);
-  });
+  };
+  field.addEventListener("input", typed);
+  if (field.value !== "") typed(); // before this script came
 }
