@@ -15,10 +15,12 @@ from playwright.sync_api import Browser, sync_playwright
 
 from kms.caller import SYSTEM, act_for
 from kms.settings import KmsSettings
+from tests.demonstration import founded
 from tests.parts import LAUNCH, MissingPart, chromium_path, postgresql_programs, softhsm_module
 from tests.servers.mail import Sink
 from tests.servers.postgresql import Cluster
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, Store
+from vault.demo.stage import Demo
 from vault.settings import BlobSettings, DatabaseSettings
 
 SOFTHSM = Path(__file__).parents[1] / "softhsm"
@@ -86,6 +88,17 @@ def softhsm(tmp_path: Path) -> KmsSettings:
 def new_token(tmp_path: Path) -> Callable[[str], KmsSettings]:
     """Makes further tokens for tests that need two (migration, wrong token)."""
     return lambda label: make_token(tmp_path / f"softhsm-{label}", label)
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """A demonstration with people, patients and papers, one for the whole run: copy it, never serve it."""
+    try:
+        softhsm_module()
+    except MissingPart as missing:
+        pytest.skip(str(missing))
+    own = tmp_path_factory.getbasetemp()
+    return founded(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 @pytest.fixture(scope="session")

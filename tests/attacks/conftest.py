@@ -7,31 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks import instance
 from tests.attacks.caller import Caller
 from tests.attacks.instance import Instance
+from tests.demonstration import copy
 from tests.journeys.papers import scan
-from tests.parts import MissingPart, softhsm_module
 from vault.demo.stage import Demo
 
 LIMIT_MIB = 8
-
-
-@pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """An installation with people, patients and papers; never served."""
-    try:
-        softhsm_module()
-    except MissingPart as missing:
-        pytest.skip(str(missing))
-    return instance.prepare(tmp_path_factory.mktemp("pristine"))
 
 
 @pytest.fixture(scope="module")
 def installation(pristine: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """An installation of this file's own, served, with a small limit."""
     room = tmp_path_factory.mktemp("attacked")
-    served = Instance(room, instance.copy(pristine, room), {"COFFRE_LIMITS_DOCUMENT_MIB": str(LIMIT_MIB)})
+    served = Instance(room, copy(pristine, room), {"COFFRE_LIMITS_DOCUMENT_MIB": str(LIMIT_MIB)})
     served.start()
     yield served
     status = served.stop()
@@ -42,7 +31,7 @@ def installation(pristine: Demo, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 def fresh(pristine: Demo, tmp_path: Path) -> Iterator[Instance]:
     """An installation of this test's own, not started."""
-    own = Instance(tmp_path, instance.copy(pristine, tmp_path))
+    own = Instance(tmp_path, copy(pristine, tmp_path))
     yield own
     if own.process is not None:
         own.stop()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -24,26 +23,11 @@ from typing import Any
 from tests.attacks.caller import Caller
 from tests.journeys.visitor import Telephones
 from tests.parts import free_port
-from vault.demo import stage
 from vault.demo.stage import Account, Demo
 
 COFFRE = [sys.executable, "-c", "from web.cli import main; main()"]
 START_S = 30
 GRACE_S = 40
-
-
-def prepare(room: Path) -> Demo:
-    """A demonstration that is never served: what others are copied from."""
-    return stage.prepare(room / "demo", bind="127.0.0.1:8000", tell=lambda _line: None)
-
-
-def copy(demo: Demo, room: Path) -> Demo:
-    """The same installation elsewhere, as an attacker or a disaster would find it."""
-    target = room / "demo"
-    shutil.copytree(demo.directory, target)
-    for settings in (target / "coffre.toml", target / "token" / "softhsm2.conf"):
-        settings.write_text(settings.read_text().replace(str(demo.directory), str(target)))
-    return Demo(target, demo.accounts)
 
 
 @dataclass(slots=True)

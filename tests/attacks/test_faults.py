@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks import instance
 from tests.attacks.caller import Answer, Caller
 from tests.attacks.instance import Instance
+from tests.demonstration import copy
 from vault.demo.stage import Demo
 
 pytestmark = [pytest.mark.hsm, pytest.mark.xdist_group("attacks"), pytest.mark.timeout(170)]
@@ -107,7 +107,7 @@ def small_disk(pristine: Demo, tmp_path: Path) -> Iterator[Instance]:
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(room)], capture_output=True, check=False)
     if made.returncode:
         pytest.skip("optional: no right to mount a file system here")
-    own = Instance(room, instance.copy(pristine, room))
+    own = Instance(room, copy(pristine, room))
     try:
         own.start("/healthz")  # so small a disk is not ready by its own judgement
         yield own

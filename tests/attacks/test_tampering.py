@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks import instance
 from tests.attacks.instance import Instance, events
+from tests.demonstration import copy
 from vault.demo.stage import Demo
 
 pytestmark = [pytest.mark.hsm, pytest.mark.xdist_group("attacks"), pytest.mark.timeout(170)]
@@ -33,7 +33,7 @@ class Filed:
 def filled(pristine: Demo, tmp_path_factory: pytest.TempPathFactory) -> tuple[Instance, Filed]:
     """Four patients with ten documents each, and a stopped server."""
     room = tmp_path_factory.mktemp("filled")
-    own, filed = Instance(room, instance.copy(pristine, room)), Filed()
+    own, filed = Instance(room, copy(pristine, room)), Filed()
     own.start()
     claire = own.sign_in("claire.martin")
     for name in ("Avant", "Bravo", "Charlie", "Delta"):
@@ -52,7 +52,7 @@ def filled(pristine: Demo, tmp_path_factory: pytest.TempPathFactory) -> tuple[In
 @pytest.fixture
 def stolen(filled: tuple[Instance, Filed], tmp_path: Path) -> Iterator[tuple[Instance, Filed]]:
     """A copy of all that, to do as one likes with."""
-    own = Instance(tmp_path, instance.copy(filled[0].demo, tmp_path), recovery=filled[0].recovery)
+    own = Instance(tmp_path, copy(filled[0].demo, tmp_path), recovery=filled[0].recovery)
     yield own, filled[1]
     if own.process is not None:
         own.stop()

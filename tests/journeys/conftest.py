@@ -1,47 +1,59 @@
-"""Fixtures of the journeys: one served vault and one browser for all of them."""
+"""Fixtures of the journeys: a served vault on each column, and one browser for all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
 from tests.conftest import fresh_bucket, fresh_databases
+from tests.demonstration import copy
 from tests.journeys.site import Site
 from tests.journeys.visitor import Telephones, Visitor, browsing
-from tests.parts import MissingPart, softhsm_module
 from tests.servers.postgresql import Cluster
 from tests.servers.s3 import Store
+from vault.demo.stage import Demo
 
 Browsing = Callable[..., AbstractContextManager[Visitor]]
 SignedIn = Browsing
 
+NEAR, FAR = "near", "far"
+BEYOND = [pytest.mark.postgresql, pytest.mark.s3]
+ON_BOTH_COLUMNS = pytest.mark.parametrize("column", [NEAR, pytest.param(FAR, marks=BEYOND)], indirect=True)
+"""A journey that says nothing runs on one machine; one with this mark runs beyond it too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A served vault with its databases and its store, and what its people have at hand there."""
+
+    name: str
+    site: Site
+    places: tuple[Path, ...]
+    """Every directory into which one of its servers writes."""
+    telephones: Telephones = field(default_factory=Telephones)
+    doors: dict[str, Any] = field(default_factory=dict)
+    """Sessions that are open already, by username: signing in anew would wait for fresh codes."""
+
 
 @pytest.fixture(scope="session")
-def near_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The demonstration on one machine, served: SQLite and its own disk."""
-    try:
-        softhsm_module()
-    except MissingPart as missing:
-        pytest.skip(str(missing))
-    served = Site.start(tmp_path_factory.mktemp("site"))
-    yield served
+def near(pristine: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Column]:
+    """The demonstration on one machine: SQLite and its own disk."""
+    room = tmp_path_factory.mktemp("site")
+    served = Site.start(room, copy(pristine, room))
+    yield Column(NEAR, served, (room,))
     assert served.stop() == 0, served.words()
 
 
 @pytest.fixture(scope="session")
-def site(near_site: Site) -> Site:
-    """The demonstration, served."""
-    return near_site
-
-
-@pytest.fixture(scope="session")
-def far_site(postgresql_cluster: Cluster, s3_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The demonstration beyond one machine, served: PostgreSQL and an S3 store."""
+def far(postgresql_cluster: Cluster, s3_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Column]:
+    """The demonstration beyond one machine: PostgreSQL and an S3 store."""
     room = tmp_path_factory.mktemp("far-site")
     databases, blobs = fresh_databases(postgresql_cluster, room), fresh_bucket(s3_store, room)
     served = Site.start(
@@ -57,38 +69,46 @@ def far_site(postgresql_cluster: Cluster, s3_store: Store, tmp_path_factory: pyt
             "COFFRE_BLOBS_SECRET_KEY_FILE": str(blobs.secret_key_file),
         },
     )
-    yield served
+    yield Column(FAR, served, (room, postgresql_cluster.directory, s3_store.directory))
     assert served.stop() == 0, served.words()
 
 
-@pytest.fixture(scope="session")
-def telephones() -> Telephones:
-    return Telephones()
+@pytest.fixture
+def column(request: pytest.FixtureRequest) -> Column:
+    """Where the journey takes place: on one machine, unless the test says otherwise."""
+    chosen: Column = request.getfixturevalue(getattr(request, "param", NEAR))
+    return chosen
 
 
 @pytest.fixture
-def at_desk(browser: Browser, site: Site, telephones: Telephones) -> Browsing:
+def site(column: Column) -> Site:
+    """The demonstration, served."""
+    return column.site
+
+
+@pytest.fixture
+def telephones(column: Column) -> Telephones:
+    """Its people's telephones."""
+    return column.telephones
+
+
+@pytest.fixture
+def at_desk(browser: Browser, column: Column) -> Browsing:
     """``with at_desk("sophie.garnier") as visitor``: a person in a private window."""
-    return partial(browsing, browser, site, telephones)
-
-
-@pytest.fixture(scope="session")
-def doors() -> dict[str, Any]:
-    """Sessions that are open already, by username: signing in anew would wait for fresh codes."""
-    return {}
+    return partial(browsing, browser, column.site, column.telephones)
 
 
 @pytest.fixture
-def signed_in(at_desk: Browsing, doors: dict[str, Any]) -> SignedIn:
+def signed_in(at_desk: Browsing, column: Column) -> SignedIn:
     """``with signed_in("nadia.roche") as visitor``: a person whose session is open already, or is opened now."""
 
     @contextmanager
     def enter(username: str, **options: Any) -> Iterator[Visitor]:
-        with at_desk(username, storage_state=doors.get(username), **options) as visitor:
+        with at_desk(username, storage_state=column.doors.get(username), **options) as visitor:
             visitor.go("/")
             if not visitor.is_inside:
                 visitor.sign_in()
-                doors[username] = visitor.page.context.storage_state()
+                column.doors[username] = visitor.page.context.storage_state()
             yield visitor
 
     return enter

@@ -33,6 +33,8 @@ class Site:
     demo: Demo
     port: int
     process: subprocess.Popen[bytes] = field(repr=False)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """``COFFRE_…`` overrides."""
 
     @property
     def url(self) -> str:
@@ -64,7 +66,7 @@ class Site:
                 [sys.executable, "-c", "from web.cli import main; main()", "serve"],
                 env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        site = cls(room, demo, port, process)
+        site = cls(room, demo, port, process, settings)
         site._await_ready()
         return site
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.journeys.conftest import SignedIn
+from tests.journeys.conftest import ON_BOTH_COLUMNS, SignedIn
 
-pytestmark = [pytest.mark.browser, pytest.mark.hsm]
+pytestmark = [pytest.mark.browser, pytest.mark.hsm, pytest.mark.xdist_group("journeys")]
 
 RECEPTION = "sophie.garnier"
 
@@ -35,6 +35,7 @@ def throw_away(page: Page) -> None:
     expect(page.locator(".tray-item", has_text="Photo 20")).to_have_count(0)
 
 
+@ON_BOTH_COLUMNS
 def test_pages_taken_with_the_webcam_become_one_document(signed_in: SignedIn) -> None:
     with signed_in(RECEPTION, permissions=["camera"]) as desk:
         page = desk.go("/inbox")
@@ -61,6 +62,7 @@ def test_a_browser_that_refuses_the_camera_is_told_what_to_do(signed_in: SignedI
         expect(page.locator("#camera")).to_be_hidden()
 
 
+@ON_BOTH_COLUMNS
 def test_a_telephone_gathers_its_photos_upright_into_one_document(signed_in: SignedIn) -> None:
     with signed_in(RECEPTION, viewport={"width": 390, "height": 844}) as phone:
         page = phone.go("/inbox")

@@ -1,4 +1,7 @@
-"""Every page that a role can reach: accessible, without script errors, at desk and telephone width, in light and dark."""
+"""Every page that a role can reach: accessible, without script errors, at desk and telephone width, in light and dark.
+
+Each page is visited on both columns, each time with another look.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-from tests.journeys.conftest import Browsing, SignedIn
+from tests.journeys.conftest import BEYOND, FAR, NEAR, Browsing, SignedIn
 from tests.journeys.visitor import DESK, TELEPHONE
 from tests.journeys.walk import walk
 
@@ -53,7 +56,11 @@ def judge(page: Page, path: str) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize(("scheme", "viewport"), LOOKS, ids=["light-desk", "dark-telephone"])
+@pytest.mark.parametrize(
+    ("column", "scheme", "viewport"),
+    [pytest.param(NEAR, *LOOKS[0], id="near-light-desk"), pytest.param(FAR, *LOOKS[1], id="far-dark-telephone", marks=BEYOND)],
+    indirect=["column"],
+)
 @pytest.mark.parametrize("username", PEOPLE)
 def test_pages_of(signed_in: SignedIn, username: str, scheme: str, viewport: dict[str, int]) -> None:
     with signed_in(username, scheme=scheme, viewport=viewport) as visitor:

@@ -15,10 +15,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.journeys import disk
-from tests.journeys.conftest import Browsing
+from tests.journeys.conftest import ON_BOTH_COLUMNS, Browsing, Column
 from tests.journeys.papers import bring, scan, unheard_of
 from tests.journeys.site import Site
-from tests.journeys.visitor import Telephones
 
 pytestmark = [pytest.mark.browser, pytest.mark.hsm, pytest.mark.xdist_group("journeys")]
 
@@ -130,43 +129,15 @@ def secrets_of(site: Site, story: Story) -> list[str]:
     return words
 
 
-FAR = pytest.param("far", marks=[pytest.mark.postgresql, pytest.mark.s3])
-
-
-@pytest.fixture(params=["near", FAR])
-def column(request: pytest.FixtureRequest) -> str:
-    """On one machine (SQLite and its disk), then beyond it (PostgreSQL and an S3 store)."""
-    return str(request.param)
-
-
-@pytest.fixture
-def site(request: pytest.FixtureRequest, column: str) -> Site:
-    served: Site = request.getfixturevalue(f"{column}_site")
-    return served
-
-
-@pytest.fixture
-def telephones(request: pytest.FixtureRequest, column: str, telephones: Telephones) -> Telephones:
-    """Other accounts, other telephones."""
-    return telephones if column == "near" else Telephones()
-
-
-def places(request: pytest.FixtureRequest, site: Site, column: str) -> list[Path]:
-    """Every directory into which a server wrote."""
-    if column == "near":
-        return [site.room]
-    return [site.room, *(request.getfixturevalue(name).directory for name in ("postgresql_cluster", "s3_store"))]
-
-
-def test_upload_retrieve_audit_and_nothing_in_clear(
-    request: pytest.FixtureRequest, at_desk: Browsing, site: Site, column: str, tmp_path: Path
-) -> None:
+@ON_BOTH_COLUMNS
+def test_upload_retrieve_audit_and_nothing_in_clear(at_desk: Browsing, column: Column, tmp_path: Path) -> None:
     luggage = tmp_path / "luggage"
     story = Story(luggage)
     reception_files(at_desk, story)
     clinician_reads(at_desk, story, luggage)
     outsider_sees_nothing(at_desk, story)
     auditor_finds_it_all(at_desk, story, luggage)
-    for place in places(request, site, column):
+    site = column.site
+    for place in column.places:
         assert disk.search(place, secrets_of(site, story), skip=[site.demo.directory / "accounts.json"]) == []
     assert "Traceback" not in site.words()

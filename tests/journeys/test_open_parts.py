@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from typing import Any
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import Page, expect
+from sqlalchemy import update
 
-from tests.journeys.conftest import Browsing, SignedIn
+from tests.journeys.conftest import ON_BOTH_COLUMNS, Browsing, SignedIn
 from tests.journeys.site import Site
 from tests.journeys.test_every_page import LOOKS, findings, judge
 from vault.demo import cast
+from vault.settings import load
+from vault.storage.db import Database
+from vault.storage.schema import people
 
 pytestmark = [pytest.mark.browser, pytest.mark.hsm, pytest.mark.xdist_group("journeys"), pytest.mark.timeout(240)]
 IDS = ["light-desk", "dark-telephone"]
@@ -49,16 +52,18 @@ def files_that_wait(page: Page, site: Site) -> None:
 
 def age_an_account(site: Site) -> None:
     """As if years had passed for one person; the site's own clock can't be moved."""
-    with sqlite3.connect(site.demo.directory / "coffre.db", timeout=30) as database:
-        aged: dict[str, Any] = {"name": cast.DPO.username, "years": 2 * YEAR_US}
-        database.execute(
-            "update people set created_at = created_at - :years, warned_at = created_at where username = :name", aged
-        )
+    settings = load(site.demo.config, site.settings).database
+    columns = people.c
+    aged = {columns.created_at: columns.created_at - 2 * YEAR_US, columns.warned_at: columns.created_at}
+    statement = update(people).values(aged).where(columns.username == cast.DPO.username)
+    with closing(Database(settings.url, settings.password_file)) as database:
+        database.write(lambda connection: connection.execute(statement).rowcount)
 
 
-def test_what_waits_for_an_owner(at_desk: Browsing, signed_in: SignedIn, site: Site) -> None:
-    with at_desk(cast.OUTSIDE.username) as outside:
-        files_that_wait(outside.sign_in(), site)
+@ON_BOTH_COLUMNS
+def test_what_waits_for_an_owner(signed_in: SignedIn, site: Site) -> None:
+    with signed_in(cast.OUTSIDE.username) as outside:
+        files_that_wait(outside.page, site)
     age_an_account(site)
     wrong = []
     for scheme, viewport in LOOKS:

@@ -11,13 +11,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.journeys.conftest import Browsing, SignedIn
+from tests.journeys.conftest import ON_BOTH_COLUMNS, Browsing, SignedIn
 from tests.journeys.visitor import Visitor
 from vault.demo import cast, phone
 from vault.model import Identity
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.hsm, pytest.mark.xdist_group("journeys"), ON_BOTH_COLUMNS]
 FIRST = "Moulin-Verre-92"
+TOLD = "Un dossier a été ouvert en urgence"
 
 
 def give_authenticator(page: Page) -> None:
@@ -29,9 +30,8 @@ def give_authenticator(page: Page) -> None:
 
 
 @pytest.fixture
-def clinician(at_desk: Browsing) -> Iterator[Visitor]:
-    with at_desk(cast.OUTSIDE.username) as visitor:
-        visitor.sign_in()
+def clinician(signed_in: SignedIn) -> Iterator[Visitor]:
+    with signed_in(cast.OUTSIDE.username) as visitor:
         yield visitor
 
 
@@ -71,11 +71,11 @@ def test_a_passkey_replaces_the_code_and_steps_up(clinician: Visitor) -> None:
     expect(page.locator("#passkeys").get_by_text("Lecteur du bureau")).to_have_count(0)
 
 
-def test_in_an_emergency_a_clinician_gets_through_and_everybody_knows(
-    clinician: Visitor, at_desk: Browsing, signed_in: SignedIn
-) -> None:
+def test_in_an_emergency_a_clinician_gets_through_and_everybody_knows(clinician: Visitor, signed_in: SignedIn) -> None:
     page = clinician.page
     identity = cast.PATIENTS[0].identity
+    with signed_in(cast.TREATING.username) as treating:
+        told = treating.go("/account").get_by_text(TOLD).count()
     find(page, identity)
     expect(page.get_by_role("heading", name="Dossier à accès restreint")).to_be_visible()
     page.get_by_role("link", name="Accès en urgence (bris de glace)").click()
@@ -83,10 +83,8 @@ def test_in_an_emergency_a_clinician_gets_through_and_everybody_knows(
     page.get_by_role("button", name="Ouvrir le dossier").click()
     expect(page.get_by_text("Accès en urgence jusqu’au")).to_be_visible()
     expect(page.get_by_role("complementary").get_by_role("link").first).to_be_visible()
-    with at_desk(cast.TREATING.username) as treating:
-        treating.sign_in()
-        treating.go("/account")
-        expect(treating.page.get_by_text("Un dossier a été ouvert en urgence")).to_be_visible()
+    with signed_in(cast.TREATING.username) as treating:
+        expect(treating.go("/account").get_by_text(TOLD)).to_have_count(told + 1)
     with signed_in(cast.OWNER.username) as owner:
         owner.go("/emergencies")
         expect(owner.page.get_by_text("Malaise en salle d’attente")).to_be_visible()

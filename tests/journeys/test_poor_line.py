@@ -9,32 +9,34 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.journeys.conftest import ON_BOTH_COLUMNS, Column
 from tests.journeys.papers import bring, scan, unheard_of
 from tests.journeys.poor_line import Line, poor_line
 from tests.journeys.site import Site
-from tests.journeys.visitor import Telephones, Visitor, browsing
+from tests.journeys.visitor import Visitor, browsing
+from vault.settings import load
+from vault.storage.stores import open_blobs
 
-pytestmark = [pytest.mark.browser, pytest.mark.hsm, pytest.mark.xdist_group("journeys")]
+pytestmark = [pytest.mark.browser, pytest.mark.hsm, pytest.mark.xdist_group("journeys"), ON_BOTH_COLUMNS]
 
 OnLine = Callable[..., AbstractContextManager[tuple[Visitor, Line]]]
 MIB = 1024 * 1024
 
 
 @pytest.fixture
-def on_poor_line(browser: Browser, site: Site, telephones: Telephones, doors: dict[str, Any]) -> OnLine:
+def on_poor_line(browser: Browser, column: Column) -> OnLine:
     """``with on_poor_line([("up", 1_000_000)]) as (visitor, line)``: reception, signed in."""
 
     @contextmanager
     def enter(plan: list[tuple[str, int]]) -> Iterator[tuple[Visitor, Line]]:
-        name = "sophie.garnier"
+        name, site, doors = "sophie.garnier", column.site, column.doors
         with poor_line(site.port, []) as line:
             there = dataclasses.replace(site, port=line.port)
-            with browsing(browser, there, telephones, name, storage_state=doors.get(name)) as visitor:
+            with browsing(browser, there, column.telephones, name, storage_state=doors.get(name)) as visitor:
                 visitor.go("/")
                 if not visitor.is_inside:
                     visitor.sign_in()
@@ -109,7 +111,7 @@ def test_what_is_cancelled_on_the_way_leaves_nothing(on_poor_line: OnLine, site:
     """Cut, waiting for the line, then given up by hand."""
     with on_poor_line([]) as (visitor, line):
         page, address = visitor.page, new_patient(visitor)
-        line.plan = [("up", 2 * MIB)] * 40
+        line.plan = [("up", 2 * MIB), *[("up", 1)] * 400]  # from then on nothing gets through
         page.locator("input[type=file]").set_input_files(bring(tmp_path / "luggage", "scan.pdf", padded(12 * MIB)))
         expect(page.get_by_text(re.compile("Liaison coupée à"))).to_be_visible(timeout=60_000)
         page.get_by_role("button", name="Annuler").first.click()
@@ -117,7 +119,7 @@ def test_what_is_cancelled_on_the_way_leaves_nothing(on_poor_line: OnLine, site:
         line.plan = []
         visitor.go(address.removeprefix(visitor.site.url))
         expect(page.get_by_role("link").filter(has_text="scan.pdf")).to_have_count(0)
-        under_way, until = site.demo.directory / "blobs" / "tmp", time.monotonic() + 20
-        while any(under_way.iterdir()) and time.monotonic() < until:
+        store, until = open_blobs(load(site.demo.config, site.settings).blobs), time.monotonic() + 20
+        while any(store.leftovers()) and time.monotonic() < until:
             page.wait_for_timeout(50)
-        assert list(under_way.iterdir()) == []
+        assert list(store.leftovers()) == []

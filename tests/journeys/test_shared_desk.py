@@ -9,13 +9,13 @@ import time
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.journeys.conftest import Browsing
+from tests.journeys.conftest import ON_BOTH_COLUMNS, Browsing, SignedIn
 from tests.journeys.visitor import Telephones, Visitor
 from vault.demo import cast
 from vault.model import Role
 from vault.people.sessions import IDLE_S, WARNING_S
 
-pytestmark = [pytest.mark.browser, pytest.mark.hsm, pytest.mark.xdist_group("journeys")]
+pytestmark = [pytest.mark.browser, pytest.mark.hsm, pytest.mark.xdist_group("journeys"), ON_BOTH_COLUMNS]
 
 HANDOVER_S = 10
 TYPED = "Quatremarre"
@@ -68,18 +68,16 @@ def warned(visitor: Visitor) -> Page:
     return page
 
 
-def test_the_warning_loses_nothing_that_was_typed(at_desk: Browsing) -> None:
-    with at_desk(cast.RECEPTION.username) as visitor:
-        visitor.sign_in()
+def test_the_warning_loses_nothing_that_was_typed(signed_in: SignedIn) -> None:
+    with signed_in(cast.RECEPTION.username) as visitor:
         page = warned(visitor)
         page.get_by_role("button", name="Rester connecté").click()
         expect(page.get_by_role("dialog")).to_have_count(0)
         expect(page.get_by_label("Nom de naissance")).to_have_value(TYPED)
 
 
-def test_a_workstation_left_alone_ends_on_the_lock_page(at_desk: Browsing) -> None:
-    with at_desk(cast.RECEPTION.username) as visitor:
-        visitor.sign_in()
+def test_a_workstation_left_alone_ends_on_the_lock_page(signed_in: SignedIn) -> None:
+    with signed_in(cast.RECEPTION.username) as visitor:
         page = warned(visitor)
         left(page, 0)
         page.clock.run_for(61 * 1000)
