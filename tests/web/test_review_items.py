@@ -61,7 +61,7 @@ def test_a_word_of_a_name_is_compared_in_any_order_and_spelling(house: Practice)
 
     def found(*names: str) -> str | None:
         staff = {actor.person: "Dr Camille Dupont"} | {f"{number:032x}": name for number, name in enumerate(names)}
-        likenesses = Likenesses(BlindIndex(house.keys, tenant), lambda: staff)  # type: ignore[arg-type,return-value]  # ids
+        likenesses = Likenesses(BlindIndex(house.keys, tenant), lambda _: staff)  # type: ignore[arg-type,return-value]  # ids
         with house.vault.db.read() as connection:
             return likenesses.of(connection, actor, patient)
 

@@ -40,6 +40,7 @@ FAMILIAR_S = 90 * 86_400
 
 
 _DISPLAY_NAMES = Statement(select(people.c.id, people.c.display_name_sealed))
+_ACCOUNTS = Statement(select(func.count().label("count")).select_from(people))
 _BY_ID = select(people).where(people.c.id == bindparam("person"))
 
 
@@ -117,7 +118,7 @@ class Roster:
         self.clock = clock
         self.random = random
         self._names: dict[PersonId, tuple[bytes, str]] = {}
-        """Each display name as it was last seen sealed, and opened."""
+        """Each display name that was opened, beside what it was sealed as."""
 
     def authorise(
         self, actor: Actor, act: Act, action: Action, subject: Subject | None = None, relation: Relation = NOBODY
@@ -152,9 +153,15 @@ class Roster:
             return self.names_in(connection)
 
     def names_in(self, connection: Connection) -> dict[PersonId, str]:
-        """``display_names`` within a transaction."""
-        rows = _DISPLAY_NAMES.rows(connection)
-        return {PersonId(row["id"]): self._name(PersonId(row["id"]), row["display_name_sealed"]) for row in rows}
+        """``display_names`` within a transaction.
+
+        A name is given with its account and stays, also when that is removed: all are known while as many are.
+        """
+        accounts = _ACCOUNTS.row(connection)
+        if accounts is None or accounts["count"] != len(self._names):
+            for row in _DISPLAY_NAMES.rows(connection):
+                self._name(PersonId(row["id"]), row["display_name_sealed"])
+        return {person: name for person, (_, name) in self._names.copy().items()}
 
     def _name(self, person: PersonId, sealed: bytes) -> str:
         known = self._names.get(person)

@@ -7,6 +7,7 @@ It must not know who may see what.
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,9 @@ from vault.storage.schema import patient_index, patients
 TITLES = frozenset(
     {"dr", "docteur", "docteure", "pr", "prof", "professeur", "professeure", "mme", "mlle", "madame", "monsieur"}
 )
+
+MOST_PATIENTS = 4096
+"""Of whom it is remembered: every patient of a busy week, for less than a MiB."""
 
 
 class Likeness(StrEnum):
@@ -62,6 +66,16 @@ class _Colleagues:
     surnames: Mapping[PersonId, bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class _Recalled:
+    """Whom one patient's names recall: true while neither theirs nor a colleague's change."""
+
+    identity_sealed: bytes
+    colleagues: _Colleagues
+    alike: frozenset[PersonId]
+    namesakes: frozenset[PersonId]
+
+
 class Likenesses:
     """Thread-safe. ``names`` gives everybody's display name; their keyed values are kept while nobody's name changes."""
 
@@ -70,18 +84,31 @@ class Likenesses:
         self._names = names
         self._lock = threading.Lock()
         self._known: dict[int, _Colleagues] = {}
+        self._recalled: OrderedDict[PatientId, _Recalled] = OrderedDict()
 
     def of(self, connection: Connection, actor: Actor, patient: PatientId) -> Likeness | None:
         """Whom ``patient`` recalls; None for most. Raises KeysUnavailable."""
-        rows = _HELD.rows(connection, patient=patient)
-        if not rows:
+        row = _PATIENT.row(connection, patient=patient)
+        if row is None:
             return None
-        held = {row["value"] for row in rows}
-        colleagues = self._colleagues(self._names(connection), rows[0]["mac"])
-        alike = {person for person, orders in colleagues.whole.items() if any(both <= held for both in orders)}
-        if alike:
-            return Likeness.SELF if actor.person in alike else Likeness.COLLEAGUE
-        return Likeness.SAME_SURNAME if colleagues.surnames.get(actor.person) in held - {None} else None
+        colleagues = self._colleagues(self._names(connection), row["mac"])
+        recalled = self._recalled.get(patient)
+        if recalled is None or recalled.colleagues is not colleagues or recalled.identity_sealed != row["identity_sealed"]:
+            recalled = self._look(connection, patient, row["identity_sealed"], colleagues)
+        if recalled.alike:
+            return Likeness.SELF if actor.person in recalled.alike else Likeness.COLLEAGUE
+        return Likeness.SAME_SURNAME if actor.person in recalled.namesakes else None
+
+    def _look(self, connection: Connection, patient: PatientId, identity_sealed: bytes, colleagues: _Colleagues) -> _Recalled:
+        held = {row["value"] for row in _HELD.rows(connection, patient=patient)}
+        alike = (person for person, orders in colleagues.whole.items() if any(both <= held for both in orders))
+        namesakes = (person for person, surname in colleagues.surnames.items() if surname in held)
+        recalled = _Recalled(identity_sealed, colleagues, frozenset(alike), frozenset(namesakes))
+        with self._lock:
+            self._recalled[patient] = recalled
+            while len(self._recalled) > MOST_PATIENTS:
+                self._recalled.popitem(last=False)
+        return recalled
 
     def _colleagues(self, names: Mapping[PersonId, str], mac: int) -> _Colleagues:
         with self._lock:
@@ -103,9 +130,6 @@ class Likenesses:
         return made
 
 
-_HELD = Statement(
-    select(patients.c.mac, patient_index.c.value)
-    .join(patient_index, patient_index.c.patient == patients.c.id, isouter=True)
-    .where(patients.c.id == bindparam("patient"))
-)
-"""The values of a patient's index, and the MAC key under which they stand."""
+_PATIENT = Statement(select(patients.c.mac, patients.c.identity_sealed).where(patients.c.id == bindparam("patient")))
+"""What a correction of the identity or a rotation of the MAC key changes: the values of the index stand while both do."""
+_HELD = Statement(select(patient_index.c.value).where(patient_index.c.patient == bindparam("patient")))
