@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import subprocess
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -78,10 +80,20 @@ def make_token(directory: Path, label: str = "coffre-test") -> KmsSettings:
     return KmsSettings(module, label, directory / "pin", softhsm_conf=directory / "softhsm2.conf")
 
 
+@pytest.fixture(scope="session")
+def blank_token(tmp_path_factory: pytest.TempPathFactory) -> KmsSettings:
+    """An empty SoftHSM2 token that is never opened: what others are copied from."""
+    return make_token(tmp_path_factory.mktemp("blank") / "softhsm")
+
+
 @pytest.fixture
-def softhsm(tmp_path: Path) -> KmsSettings:
+def softhsm(blank_token: KmsSettings, tmp_path: Path) -> KmsSettings:
     """Settings of a fresh, empty SoftHSM2 token. One process, one PKCS#11 module: close what you opened before the next."""
-    return make_token(tmp_path / "softhsm")
+    template, place = blank_token.pin_file.parent, tmp_path / "softhsm"
+    shutil.copytree(template, place)
+    configuration = place / "softhsm2.conf"
+    configuration.write_text(configuration.read_text().replace(str(template), str(place)))
+    return replace(blank_token, pin_file=place / "pin", softhsm_conf=configuration)
 
 
 @pytest.fixture

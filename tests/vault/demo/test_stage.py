@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.demonstration import copy
 from tests.journeys.disk import search
-from tests.parts import MissingPart, softhsm_module
 from vault.demo import cast, stage
 from vault.demo.stage import Demo
 from vault.errors import Conflict, NotFound, NotInitialised
@@ -29,12 +29,8 @@ def silent(_line: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    try:
-        softhsm_module()
-    except MissingPart as missing:
-        pytest.skip(str(missing))
-    return stage.prepare(tmp_path_factory.mktemp("demo") / "var", bind=BIND, tell=silent)
+def made(pristine: Demo, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    return copy(pristine, tmp_path_factory.mktemp("demo"))
 
 
 def test_has_somebody_in_each_role_whose_secrets_stand_in_a_closed_file(made: Demo) -> None:
