@@ -12,7 +12,7 @@ from tests.vault.audit.conftest import Rig, created, patient, person, viewed
 from vault.audit import offline
 from vault.audit.auditing import Format
 from vault.audit.events import Action, Event, Outcome, System
-from vault.audit.keeper import LOOK_S, PURGE_S, Keeper, this_run
+from vault.audit.keeper import HOUR_S, LOOK_S, PURGE_S, Keeper, this_run
 from vault.audit.retention import Durations, months_before
 from vault.audit.search import Filters
 from vault.audit.verify import Fault
@@ -76,6 +76,15 @@ def test_the_keeper_purges_once_a_day_by_itself(rig: Rig) -> None:
     assert len(done) == 1
     keeper.tick(1)
     assert [receipt is not None for receipt in done] == [True, False]
+
+
+def test_the_keeper_does_another_room_s_chore_once_an_hour(rig: Rig) -> None:
+    done: list[int] = []
+    here = this_run("test")
+    keeper = Keeper(rig.log, rig.auditing.checkpoints, here, lambda _error: None, hourly=lambda: done.append(1))
+    for seconds, times in ((LOOK_S, 1), (HOUR_S - 1, 1), (1, 2)):
+        keeper.tick(seconds)
+        assert len(done) == times
 
 
 def test_access_events_are_kept_three_years_at_least() -> None:
