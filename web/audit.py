@@ -12,16 +12,18 @@ from flask_babel import gettext as _
 from werkzeug import Response as AnyResponse
 
 from vault.audit.auditing import ExportFile, Format
+from vault.audit.detect import Detector
 from vault.audit.events import Action, Outcome
 from vault.audit.formats.csv import Dialect, Look
 from vault.audit.lines import Line
 from vault.audit.period import parse_period
 from vault.audit.questions import QUESTIONS, narrowed_by
-from vault.audit.search import Filters
+from vault.audit.search import COUNTED, Filters, is_technical
 from vault.audit.words import WORDS
 from vault.errors import Busy, Invalid, NotFound, Tampered
 from vault.model import DocumentId, PatientId, PersonId
 from vault.people.policy import LOG_REACH, Act, LogReach, decide_role
+from web import event_words
 from web.answers import html
 from web.forms import field_errors
 from web.routes import audited, not_audited
@@ -29,9 +31,11 @@ from web.session import actor, vault
 
 audit = Blueprint("audit", __name__)
 SHOWN = 50
-FIELDS = ("since", "until", "question", "action", "outcome", "actor", "reference", "document", "readings")
+FIELDS = ("since", "until", "question", "action", "outcome", "actor", "reference", "document", "detector", "readings")
 
 
+OWN_QUESTIONS = ("opened", "filed", "left", "outside", "breakglass", "related", "refused")
+"""What somebody may want to know of their own accesses."""
 RUNNING = threading.Lock()
 """One verification at a time in a process: it reads the whole log."""
 
@@ -52,6 +56,7 @@ def filters_of(given: dict[str, str]) -> Filters:
         actor=PersonId(given["actor"]) if given.get("actor") else None,
         reference=given.get("reference"),
         document=DocumentId(given["document"]) if given.get("document") else None,
+        detector=next((detector for detector in Detector if detector == given.get("detector")), None),
     )
     return narrowed_by(given.get("question", ""), chosen)
 
@@ -68,14 +73,30 @@ def _people() -> list[tuple[str, str]]:
     return sorted(vault().people.roster.display_names().items(), key=lambda pair: pair[1].casefold())
 
 
+def _questions() -> tuple[str, ...]:
+    """Those to which the reader's part of the log can hold an answer."""
+    match LOG_REACH[actor().role]:
+        case LogReach.EVERYTHING | LogReach.PRACTICE:
+            return tuple(QUESTIONS)
+        case LogReach.TECHNICAL:
+            asked_of = {name: filters.actions for name, filters in QUESTIONS.items()}
+            return tuple(name for name, actions in asked_of.items() if actions and all(map(is_technical, actions)))
+        case LogReach.OWN | LogReach.OWN_PATIENTS:
+            return OWN_QUESTIONS
+
+
 def _shown(given: dict[str, str]) -> dict[str, Any]:
     before = request.values.get("before", type=int)
     quiet = _is_quiet(given)
-    found = vault().auditing.timeline(actor(), filters_of(given), before=before, limit=SHOWN, is_quiet=quiet)
+    found = vault().auditing.timeline(
+        actor(), filters_of(given), before=before, limit=SHOWN, is_quiet=quiet, is_counted=bool(given)
+    )
     older = urlencode({**given, "before": found.next_before}) if found.next_before is not None else ""
     return {
         "lines": found.page.items,
         "passed_over": found.passed_over,
+        "matching": found.matching,
+        "most_counted": COUNTED,
         "older": older,
         "given": given,
         "before": before,
@@ -86,7 +107,7 @@ def _shown(given: dict[str, str]) -> dict[str, Any]:
         "signed": vault().auditing.latest_checkpoint(),
         "witnessed": vault().auditing.witnessed(),
         "actions": sorted(((str(action), action_label(action)) for action in Action), key=lambda pair: pair[1]),
-        "questions": tuple(QUESTIONS),
+        "questions": _questions(),
         "extent": vault().auditing.extent(actor(), filters_of(given)) if "extent" in request.args else None,
     }
 
@@ -290,5 +311,6 @@ def export_formats() -> list[tuple[str, str]]:
 
 def install(app: Flask) -> None:
     """Give ``app`` the words of the log."""
+    event_words.install(app)
     app.jinja_env.filters["happened"] = happened
     app.jinja_env.globals["export_formats"] = export_formats

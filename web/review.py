@@ -59,11 +59,23 @@ def _month() -> date:
     return next((month for month in months if month.isoformat() == request.values.get("month")), months[0])
 
 
+def _detector() -> Detector | None:
+    """The detector asked for, all of them by default."""
+    given = request.values.get("detector", "")
+    return Detector(given) if given in set(Detector) else None
+
+
 def _page(error: VaultError | None = None, at: str = "") -> str:
-    month = _month()
+    month, detector = _month(), _detector()
+    waiting = vault().auditing.waiting(actor())
     return render_template(
         "audit/review.html",
-        alerts=vault().auditing.alerts(actor()),
+        alerts=vault().auditing.alerts(actor(), detector),
+        detector=detector or "",
+        detectors=[
+            (each.value, detector_label(each), waiting[each]) for each in Detector if waiting.get(each) or each is detector
+        ],
+        waiting=sum(waiting.values()),
         sample=vault().auditing.sample(actor(), month),
         month=month,
         months=_months(today()),
@@ -108,7 +120,8 @@ def _judged(event: str, act: Judging) -> Response:
         act(_judgement(), request.form.get("reason", ""))
     except Invalid as error:
         return html(_page(error, event), 422)
-    return redirect(url_for("review.index", month=_month().isoformat(), done="review-recorded"), 303)
+    back = {"month": _month().isoformat(), "detector": _detector() or None, "done": "review-recorded"}
+    return redirect(url_for("review.index", **back), 303)
 
 
 def detector_label(slug: str) -> str:
@@ -116,12 +129,18 @@ def detector_label(slug: str) -> str:
     return str(DETECTORS[Detector(slug)]) if slug in set(Detector) else slug
 
 
+def detector_choices() -> list[tuple[str, str]]:
+    """Every detector and what it is called."""
+    return [(each.value, detector_label(each)) for each in Detector]
+
+
 def _waiting(who: Actor) -> int:
-    return len(vault().auditing.alerts(who))
+    return sum(vault().auditing.waiting(who).values())
 
 
 def install(app: Flask) -> None:
     """Register the page and the number beside its entry."""
     app.jinja_env.filters["detector"] = detector_label
+    app.jinja_env.globals["detector_choices"] = detector_choices
     navigation.counts["review.index"] = _waiting
     app.register_blueprint(review)

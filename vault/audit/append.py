@@ -155,6 +155,11 @@ def uuid7(at: int, random: bytes) -> str:
     return f"{bits | 0x7 << 76 | 0x2 << 62:032x}"
 
 
+def _detector_index(keys: LogKeys, event: Event) -> bytes | None:
+    """Of an alert: which detector raised it."""
+    return keys.blind("detector", event.note.code or "") if event.action is Action.AUDIT_ALERT_RAISED else None
+
+
 class AuditLog:
     """The access log of one installation. Thread-safe; joins every batch that ``db`` writes."""
 
@@ -365,6 +370,7 @@ class AuditLog:
             document_index=keys.blind("document", document) if document else None,
             person_index=keys.blind("person", person) if person else None,
             flags=int(flags_of(event)),
+            detector_index=_detector_index(keys, event),
         )
 
     def _skeleton(self, pending: _Pending, opened: list[bytes]) -> dict[str, str | int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from vault.audit import note, offline, report, tiles
+from vault.audit.alerts import name_unnamed
 from vault.audit.append import Receipt
 from vault.audit.checkpoint import Signed, Witnessed
 from vault.audit.entries import counts
@@ -79,7 +80,9 @@ class Timeline:
     page: Page[Line]
     next_before: int | None
     passed_over: int = 0
-    """Entries about the log's own readers, left out between these; at most COUNTED."""
+    """Entries about the log's own readers, left out between these; at most search.PASSED."""
+    matching: int | None = None
+    """How many entries there are in all, where that was asked; at most search.COUNTED."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +133,33 @@ class Auditing(Reviewing):
     # --- reading
 
     def timeline(
-        self, actor: Actor, filters: Filters, *, before: int | None = None, limit: int = 50, is_quiet: bool = False
+        self,
+        actor: Actor,
+        filters: Filters,
+        *,
+        before: int | None = None,
+        limit: int = 50,
+        is_quiet: bool = False,
+        is_counted: bool = False,
     ) -> Timeline:
         """The newest entries that the filters let through and the actor's role may read; reading is itself an event.
 
-        Patients appear by their log reference. ``is_quiet`` leaves out, and counts, what the log says about its own readers.
+        Patients appear by their log reference. ``is_quiet`` leaves out, and counts, what the log says about its own readers;
+        ``is_counted`` says how many entries there are beyond this page.
         Raises Forbidden, Invalid, LogUnavailable.
         """
         allowed = self._allowed(actor, Act.AUDIT_READ, filters)
         action = Action.AUDIT_SEARCH if filters.described() else Action.AUDIT_VIEW
         if before is None:
             self._log.record(self._event(actor, action, filters))
-        rows, more = self._search.newest(allowed, before=before, limit=limit, without=NOISE if is_quiet else ())
+        without = NOISE if is_quiet else ()
+        rows, more = self._search.newest(allowed, before=before, limit=limit, without=without)
         last = rows[-1].position if more else 0
         passed_over = self._search.passed_over(allowed, NOISE, last, before) if is_quiet else 0
         people = self._names.display_names()
         lines = tuple(line_of(record, people, {}) for record in self._reader.open(rows))
-        return Timeline(Page(lines, more), last if more else None, passed_over)
+        matching = self._search.count(allowed, without=without) if is_counted else None
+        return Timeline(Page(lines, more), last if more else None, passed_over, matching)
 
     def extent(self, actor: Actor, filters: Filters) -> Extent:
         """How many people, patients and documents the filters' entries are about. Raises Forbidden, Invalid, LogUnavailable."""
@@ -228,6 +241,7 @@ class Auditing(Reviewing):
     def verify(self, actor: Actor, advance: Callable[[int], None] = lambda _: None) -> Verdict:
         """Verify the whole log, then write down that it was done. Raises Forbidden, KeysUnavailable, LogUnavailable."""
         self._allowed(actor, Act.AUDIT_VERIFY, Filters())
+        name_unnamed(self._log)
         verdict = Verification(self._log, self.checkpoints, advance).run()
         outcome = Outcome.SUCCESS if verdict.is_whole else Outcome.FAILED
         code = None if verdict.first_bad is None else f"{verdict.first_bad.kind}@{verdict.first_bad.index}"

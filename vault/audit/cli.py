@@ -21,6 +21,7 @@ from vault.audit import note, offline, papers_cli
 from vault.audit import witness as witnessing
 from vault.audit.auditing import Format
 from vault.audit.console import Console, auditor
+from vault.audit.detect import Detector
 from vault.audit.events import Action, Outcome, action_of
 from vault.audit.formats.csv import Dialect, Look
 from vault.audit.lines import Line
@@ -57,6 +58,7 @@ def _filter_options(command: Any) -> Any:
             click.option("--patient", help="The id of a patient."),
             click.option("--document", help="The id of a document."),
             click.option("--reference", help="A patient's log reference, instead of the id."),
+            click.option("--detector", type=click.Choice([each.value for each in Detector]), help="Alerts that it raised."),
             click.option("--question", type=click.Choice(list(QUESTIONS)), help="What auditors often ask, by its short name."),
         )
     ):
@@ -74,6 +76,7 @@ def _filters(
     patient: str | None,
     document: str | None,
     reference: str | None = None,
+    detector: str | None = None,
     question: str | None = None,
 ) -> Filters:
     start, end = parse_period(since, until)
@@ -86,6 +89,7 @@ def _filters(
         patient=PatientId(patient) if patient else None,
         document=DocumentId(document) if document else None,
         reference=reference,
+        detector=Detector(detector) if detector else None,
     )
     return narrowed_by(question or "", chosen)
 

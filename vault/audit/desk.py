@@ -12,6 +12,7 @@ from typing import Protocol
 from sqlalchemy import Connection
 
 from kms.keys import KeyService
+from vault.audit.alerts import name_unnamed
 from vault.audit.append import AuditLog
 from vault.audit.checkpoint import Checkpoints
 from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject
@@ -77,7 +78,7 @@ class Desk:
         """
         try:
             authorise(actor, act, self._log.clock())
-            return self._narrow(actor, filters)
+            allowed = self._narrow(actor, filters)
         except VaultError as error:
             self._log.record(
                 Event(
@@ -88,6 +89,9 @@ class Desk:
                 )
             )
             raise
+        if allowed.detector is not None:
+            name_unnamed(self._log)
+        return allowed
 
     def _narrow(self, actor: Actor, filters: Filters) -> Filters:
         match LOG_REACH[actor.role]:

@@ -28,6 +28,7 @@ class Entry(NamedTuple):
     document_index: bytes | None
     person_index: bytes | None
     flags: int
+    detector_index: bytes | None
 
 
 # The statements of every batch, said to the driver itself.
@@ -37,7 +38,7 @@ _ENTRIES = Rows(
     {"position": int, "leaf": bytes, "at": int, "action": str, "outcome": str}
     | dict.fromkeys(("actor_sealed", "subject_sealed", "client_sealed", "note_sealed"), bytes)
     | dict.fromkeys(("actor_index", "patient_index", "document_index", "person_index"), bytes)
-    | {"flags": int},
+    | {"flags": int, "detector_index": bytes},
 )
 _COUNTERS = Rows(
     "audit_counters", {"subject": bytes, "count": int}, "ON CONFLICT (subject) DO UPDATE SET count = excluded.count"

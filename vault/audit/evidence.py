@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 
-from sqlalchemy import ColumnElement, Connection, or_, select
+from sqlalchemy import Connection
 
-from vault.audit import canonical, tiles, tree
+from vault.audit import canonical, paths, tiles, tree
 from vault.audit.append import AuditLog, Receipt
 from vault.audit.checkpoint import Signed
 from vault.audit.entries import Entry, entry_at
 from vault.audit.formats.bundle import FORMAT, Item, encoded, line
 from vault.audit.groups import Group
-from vault.audit.reading import COLUMNS, PAGE, Reader, entries_of
+from vault.audit.reading import PAGE, Reader, entries_of
 from vault.audit.search import Filters, Search
 from vault.errors import NotFound
 from vault.model import Actor
-from vault.storage.schema import audit_entries
 
 
 class Kind(StrEnum):
@@ -112,18 +111,17 @@ class Evidence:
         """The entries in order of position, a page at a time; the export's own entry is always among them."""
         kind = Kind(str(self.request["kind"]))
         if kind is Kind.WHOLE:
-            yield from self._pages(0, self.head.checkpoint.size, None, proven=False)
+            yield from self._pages(0, self.head.checkpoint.size, [], proven=False)
             return
         search = Search(self.log)
-        condition = search.condition(self.filters)
+        ways = search.ways(self.filters)
         own = self.receipt.position
         with self.log.db.read() as connection:
             start, end = search.bounds(connection, self.filters, self.head.checkpoint.size)
-            before, after = self._fences(connection, kind, condition, start, end)
+            before, after = self._fences(connection, kind, ways, start, end)
         if before is not None:
             yield [self._fence(before, kind)]
-        wanted = None if condition is None else or_(condition, audit_entries.c.position == own)
-        yield from self._pages(start, end, wanted, proven=True)
+        yield from self._pages(start, end, [*ways, paths.at(own)] if ways else [], proven=True)
         if after is not None and after < own:
             yield [self._fence(after, kind)]
         if own >= end:
@@ -132,31 +130,23 @@ class Evidence:
             yield [self._fence(after, kind)]
 
     def _fences(
-        self, connection: Connection, kind: Kind, condition: ColumnElement[bool] | None, start: int, end: int
+        self, connection: Connection, kind: Kind, ways: list[paths.Way], start: int, end: int
     ) -> tuple[int | None, int | None]:
         """Positions of the nearest entries of the same kind outside [start, end)."""
         if kind is Kind.SELECTION:
             return None, None
         if kind is Kind.PERIOD:
             return (start - 1 if start else None), (end if end < self.head.checkpoint.size else None)
-        column = audit_entries.c.position
-        query = select(column).where(condition) if condition is not None else select(column)
-        before = connection.execute(query.where(column < start).order_by(column.desc()).limit(1)).scalar_one_or_none()
-        limit = self.head.checkpoint.size
-        after = connection.execute(
-            query.where((column >= end) & (column < limit)).order_by(column).limit(1)
-        ).scalar_one_or_none()
+        search, limit = Search(self.log), self.head.checkpoint.size
+        before = connection.execute(search.stretch(ways, 0, start, is_newest_first=True).positions(1)).scalar_one_or_none()
+        after = connection.execute(search.stretch(ways, end, limit).positions(1)).scalar_one_or_none()
         return before, after
 
-    def _pages(self, start: int, end: int, condition: ColumnElement[bool] | None, *, proven: bool) -> Iterator[list[Item]]:
-        column = audit_entries.c.position
-        reader = Reader(self.log, is_one_pass=True)
+    def _pages(self, start: int, end: int, ways: list[paths.Way], *, proven: bool) -> Iterator[list[Item]]:
+        reader, search = Reader(self.log, is_one_pass=True), Search(self.log)
         while start < end:
-            query = select(*COLUMNS).where((column >= start) & (column < end))
-            if condition is not None:
-                query = query.where(condition)
             with self.log.db.read() as connection:
-                rows = entries_of(connection.execute(query.order_by(column).limit(PAGE)))
+                rows = entries_of(connection.execute(search.stretch(ways, start, end).rows(PAGE)))
                 if not rows:
                     return
                 nodes = tiles.Nodes(connection, self.head.checkpoint.size) if proven else None

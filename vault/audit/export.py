@@ -58,21 +58,17 @@ class Export:
 
     def _pages(self) -> Iterator[list[Entry]]:
         search = Search(self._log)
-        condition = search.condition(self._filters)
-        columns = audit_entries.c
+        ways = search.ways(self._filters)
         own = self._receipt.position
         with self._log.db.read() as connection:
             start, end = search.bounds(connection, self._filters, own)
         while start < end:
-            query = select(*COLUMNS).where((columns.position >= start) & (columns.position < end))
-            if condition is not None:
-                query = query.where(condition)
-            rows = self._reader.rows(query.order_by(columns.position).limit(PAGE))
+            rows = self._reader.rows(search.stretch(ways, start, end).rows(PAGE))
             if not rows:
                 break
             yield self._taken(rows)
             start = rows[-1].position + 1
-        yield self._taken(self._reader.rows(select(*COLUMNS).where(columns.position == own)))
+        yield self._taken(self._reader.rows(select(*COLUMNS).where(audit_entries.c.position == own)))
 
     def _taken(self, page: list[Entry]) -> list[Entry]:
         self._count += len(page)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 import json
 from binascii import b2a_base64
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntFlag, StrEnum
 from functools import lru_cache
@@ -69,8 +70,17 @@ RELATION_FLAGS: Final = {
 
 def flags_of(event: Event) -> Flag:
     """The review bits of an event."""
-    flags = Flag.BREAKGLASS if event.note.is_breakglass or event.action is Action.ACCESS_BREAKGLASS else Flag.NONE
-    for word in event.note.relation:
+    return _flags(event.action.value, event.note.relation, is_breakglass=event.note.is_breakglass)
+
+
+def flags_told(action: str, note: Fields) -> Flag:
+    """The same, from what an entry's note says: an entry whose bits are others hides from reviews."""
+    return _flags(action, str(note.get("relation", "")).split(), is_breakglass=note.get("breakglass") == 1)
+
+
+def _flags(action: str, relation: Iterable[str], *, is_breakglass: bool) -> Flag:
+    flags = Flag.BREAKGLASS if is_breakglass or action == Action.ACCESS_BREAKGLASS.value else Flag.NONE
+    for word in relation:
         flags |= RELATION_FLAGS.get(word, Flag.NONE)
     return flags
 

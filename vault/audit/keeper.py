@@ -16,10 +16,11 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, insert, select, update
 
+from kms.errors import PinRefused
 from vault.audit.append import AuditLog, Transaction
 from vault.audit.checkpoint import Checkpoints
 from vault.audit.events import Action, Event, Note, Outcome, System
-from vault.errors import VaultError
+from vault.errors import KeysUnavailable, VaultError
 from vault.storage.schema import audit_runs
 
 CHECKPOINT_S: Final = 1.0
@@ -119,6 +120,7 @@ class Keeper:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._has_started = False
+        self._is_token_away = False
 
     def start(self) -> None:
         """Write the start, and what an earlier run failed to say; then keep going in the background.
@@ -190,15 +192,32 @@ class Keeper:
         if self._log.is_dirty:
             self._checkpoints.make()
 
+    def turn(self, seconds: float) -> float:
+        """One turn of the background; gives how long to rest. Says in the log, once each, that the token left or is back."""
+        try:
+            self.tick(seconds)
+            if self._is_token_away:
+                self._tell_of_token(Action.HSM_RECOVERED, "")
+        except VaultError as error:
+            self._report(error)
+            if isinstance(error, KeysUnavailable) and not self._is_token_away:
+                cause = str(error.details.get("cause", error.code))
+                self._tell_of_token(Action.HSM_LOGIN_FAILED if cause == PinRefused.code else Action.HSM_UNAVAILABLE, cause)
+            return RETRY_S
+        return CHECKPOINT_S
+
+    def _tell_of_token(self, action: Action, cause: str) -> None:
+        """The log's own key stays in memory, so that this can be written meanwhile; what fails is reported, and tried again."""
+        try:
+            self._log.record(Event(action, Outcome.SUCCESS, System(self._run.source), note=Note(code=cause or None)))
+            self._is_token_away = action is not Action.HSM_RECOVERED
+        except VaultError as error:
+            self._report(error)
+
     def _keep(self) -> None:
         wait = CHECKPOINT_S
         while not self._stopping.wait(wait):
-            if not self._has_started:
+            if self._has_started:
+                wait = self.turn(wait)
+            else:
                 self._try_to_start()
-                continue
-            try:
-                self.tick(wait)
-                wait = CHECKPOINT_S
-            except VaultError as error:
-                self._report(error)
-                wait = RETRY_S

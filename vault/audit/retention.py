@@ -104,8 +104,8 @@ class Retention:
         columns = audit_entries.c
         values: dict[str, None] = {"client_sealed": None}
         if everything:
-            names = ("actor_sealed", "subject_sealed", "note_sealed", "actor_index", "document_index", "person_index")
-            values |= dict.fromkeys(names)
+            values |= dict.fromkeys(("actor_sealed", "subject_sealed", "note_sealed"))
+            values |= dict.fromkeys(("actor_index", "document_index", "person_index", "detector_index"))
         for first in range(start, end, BATCH):
             where = (columns.position >= first) & (columns.position < min(first + BATCH, end))
             # What tells of absences, and the events of the log itself, stay readable for life.

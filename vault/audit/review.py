@@ -15,21 +15,24 @@ from typing import Final
 from sqlalchemy import select
 
 from vault.audit import tiles
+from vault.audit.alerts import Standing
 from vault.audit.append import AuditLog, Receipt
-from vault.audit.detect import MINUTE_US, WINDOW_US, Alert, detect
+from vault.audit.detect import MINUTE_US, WINDOW_US, Alert, Detector, detect
 from vault.audit.entries import Entry
 from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject, System
 from vault.audit.lines import Line, line_of
 from vault.audit.period import parse_period
 from vault.audit.reading import COLUMNS, Reader, entry_of
 from vault.audit.search import PAGE_LIMIT, Filters, Search
-from vault.errors import Conflict, Invalid, NotFound
+from vault.errors import Invalid
 from vault.model import Actor, EventId, Micros, PersonId
 from vault.storage.schema import audit_entries
 
 DAY_US: Final = 24 * 60 * MINUTE_US
 SAMPLE: Final = 20
 """Accesses drawn a month: enough to be felt, few enough to be done."""
+SHOWN: Final = 200
+"""Alerts on the reviewers' page: judging some shows the others."""
 WINDOW_LINES: Final = 20_000
 REASON_LEAST: Final = 5
 _SAMPLED: Final = (Action.DOCUMENT_VIEW, Action.DOCUMENT_DOWNLOAD, Action.DOCUMENT_PRINT, Action.PATIENT_VIEW)
@@ -67,6 +70,7 @@ class Review:
         self._log = log
         self._reader = Reader(log)
         self._search = Search(log)
+        self.standing = Standing(log)
 
     # --- alerts
 
@@ -94,20 +98,17 @@ class Review:
     def _key(line: Line) -> tuple[str, str, str]:
         return line.code, line.person, line.patient_ref
 
-    def queue(self, names: Mapping[PersonId, str], limit: int = 200) -> tuple[OpenAlert, ...]:
-        """Alerts that nobody closed, newest first."""
-        closed = {line.ref for line in self._lines(Filters(actions=(Action.AUDIT_ALERT_CLOSED,)))}
-        lines = self._lines(Filters(actions=(Action.AUDIT_ALERT_RAISED,)), names=names)
-        found = [OpenAlert(line, EventId(line.ref)) for line in reversed(lines) if line.id not in closed]
-        return tuple(found[:limit])
+    def queue(self, names: Mapping[PersonId, str], detector: Detector | None = None) -> tuple[OpenAlert, ...]:
+        """The newest SHOWN of the alerts that nobody has judged, newest first; of one detector where it is given."""
+        shown = [each.position for each in self.standing.raised(detector)[:SHOWN]]
+        column = audit_entries.c.position
+        rows = self._reader.rows(select(*COLUMNS).where(column.in_(shown)).order_by(column.desc()))
+        lines = [line_of(record, names, {}) for record in self._reader.open(rows)]
+        return tuple(OpenAlert(line, EventId(line.ref)) for line in lines)
 
     def close(self, by: Actor, alert: EventId, judgement: Judgement, reason: str) -> Receipt:
         """Judge an alert, with a reason. Raises NotFound, Conflict (closed already), Invalid."""
-        raised = [line for line in self._lines(Filters(actions=(Action.AUDIT_ALERT_RAISED,))) if line.id == alert]
-        if not raised:
-            raise NotFound(f"alert {alert}")
-        if alert in {line.ref for line in self._lines(Filters(actions=(Action.AUDIT_ALERT_CLOSED,)))}:
-            raise Conflict(f"alert {alert} is closed")
+        self.standing.must_be_open(alert)
         return self._log.record(self._judged(Action.AUDIT_ALERT_CLOSED, by, alert, judgement, reason))
 
     @staticmethod

@@ -5,11 +5,14 @@ It must not know HTTP or the command line.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import date
 
 from vault.audit import report
 from vault.audit.append import Receipt
 from vault.audit.desk import Desk
+from vault.audit.detect import Detector
 from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject
 from vault.audit.retention import Durations
 from vault.audit.review import Judgement, OpenAlert, Sampled
@@ -25,10 +28,15 @@ NOT_FOR_PATIENTS = frozenset({Action.AUDIT_ALERT_RAISED, Action.AUDIT_ALERT_CLOS
 class Reviewing(Desk):
     """Judging what the log shows, and answering patients."""
 
-    def alerts(self, actor: Actor) -> tuple[OpenAlert, ...]:
-        """What waits for a reviewer, newest first. Raises Forbidden."""
+    def alerts(self, actor: Actor, detector: Detector | None = None) -> tuple[OpenAlert, ...]:
+        """The newest of what waits for a reviewer; of one detector where it is given. Raises Forbidden."""
         self._allowed(actor, Act.AUDIT_REVIEW, Filters())
-        return self.review.queue(self._names.display_names())
+        return self.review.queue(self._names.display_names(), detector)
+
+    def waiting(self, actor: Actor) -> Mapping[Detector | None, int]:
+        """How many alerts of each detector wait. Raises Forbidden."""
+        self._allowed(actor, Act.AUDIT_REVIEW, Filters())
+        return Counter(each.detector for each in self.review.standing.raised())
 
     def close_alert(self, actor: Actor, alert: EventId, judgement: Judgement, reason: str) -> Receipt:
         """Judge an alert, with a reason. Raises Forbidden, NotFound, Conflict, Invalid."""

@@ -8,21 +8,26 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from sqlalchemy import ColumnElement, Connection, and_, false, func, literal_column, or_, select
+from sqlalchemy import Connection, func, or_, select
 
-from vault.audit import tiles
+from vault.audit import paths, tiles
 from vault.audit.append import AuditLog
+from vault.audit.detect import Detector
 from vault.audit.entries import Entry
 from vault.audit.events import Action, Keeps, Outcome
 from vault.audit.groups import Flag
-from vault.audit.reading import COLUMNS, entry_of
+from vault.audit.reading import entry_of
 from vault.errors import Invalid
 from vault.model import DocumentId, Micros, PatientId, PersonId
-from vault.storage.schema import REFUSALS, audit_entries
+from vault.storage.schema import audit_entries
 
 PAGE_LIMIT = 500
-COUNTED = 1_000
+COUNTED = 10_000
+"""Where counting what a question finds ends: more than that is said in these words."""
+PASSED = 1_000
 """Where counting what a page passes over ends."""
+NOBODY = b""
+"""No keyed value: what is asked for does not exist."""
 
 TECHNICAL_FAMILIES = ("system.", "hsm.", "key.", "log.")
 """What a technical admin reads, beside the other events of the technical retention class."""
@@ -48,6 +53,8 @@ class Filters:
     """The account acted on."""
     flags: Flag = Flag.NONE
     """Any of these review bits."""
+    detector: Detector | None = None
+    """Alerts that this detector raised."""
 
     def __post_init__(self) -> None:
         if self.since is not None and self.until is not None and self.since > self.until:
@@ -69,6 +76,7 @@ class Filters:
             "document": self.document,
             "person": self.person,
             "flags": int(self.flags),
+            "detector": self.detector,
         }
         return {name: value for name, value in parts.items() if value}
 
@@ -105,21 +113,6 @@ def position_at(connection: Connection, at: int, size: int) -> int:
     return low
 
 
-def _of_outcomes(outcomes: tuple[Outcome, ...]) -> list[ColumnElement[bool]]:
-    """Refusals are few, and have an index of their own."""
-    if not outcomes:
-        return []
-    wanted: ColumnElement[bool] = audit_entries.c.outcome.in_([outcome.value for outcome in outcomes])
-    only_refusals = {Outcome.DENIED, Outcome.FAILED}.issuperset(outcomes)
-    return [and_(wanted, REFUSALS)] if only_refusals else [wanted]
-
-
-def _of_flags(flags: Flag) -> list[ColumnElement[bool]]:
-    """Any of these; by the very condition of the index of flagged entries."""
-    column = audit_entries.c.flags
-    return [column != literal_column("0"), or_(*[column.bitwise_and(int(flag)) != 0 for flag in flags])] if flags else []
-
-
 class Search:
     """Finds rows; what is found stays sealed."""
 
@@ -132,75 +125,86 @@ class Search:
         end = size if filters.until is None else position_at(connection, filters.until, size)
         return start, max(start, end)
 
-    def condition(self, filters: Filters) -> ColumnElement[bool] | None:
-        """Everything but the period, as SQL over the keyed columns; None where nothing else is asked."""
+    def wanted(self, filters: Filters, without: Collection[Action] = ()) -> paths.Wanted:
+        """Everything but the period, in the words of the table. ``without``: actions that are left out."""
+        actions, outcomes, left_out = ([each.value for each in part] for part in (filters.actions, filters.outcomes, without))
+        return paths.Wanted(self._keyed(filters), actions, outcomes, int(filters.flags), left_out)
+
+    def ways(self, filters: Filters, without: Collection[Action] = ()) -> list[paths.Way]:
+        """The same as ways along the indexes (vault/audit/paths.py); none for everything."""
+        return paths.ways(self.wanted(filters, without))
+
+    def stretch(self, ways: list[paths.Way], start: int, end: int, *, is_newest_first: bool = False) -> paths.Stretch:
+        """Positions [start, end) along the ways."""
+        return paths.Stretch(ways, start, end, self._log.db.is_sqlite, is_newest_first)
+
+    def _keyed(self, filters: Filters) -> dict[str, bytes]:
+        """Index column → keyed value of what the filters name; of what contradicts itself or nobody knows, NOBODY."""
         blind = self._log.keys().blind
-        columns = audit_entries.c
-        parts: list[ColumnElement[bool]] = []
-        if filters.actions:
-            parts.append(columns.action.in_([action.value for action in filters.actions]))
-        parts += _of_outcomes(filters.outcomes)
-        if filters.actor:
-            parts.append(columns.actor_index == blind("actor", f"person {filters.actor}"))
-        if filters.anonymous:
-            parts.append(columns.actor_index == blind("actor", f"anonymous {filters.anonymous}"))
+        actors = [("person", filters.actor)] if filters.actor else []
+        actors += [("anonymous", filters.anonymous)] if filters.anonymous else []
+        found: dict[str, bytes] = {}
+        if actors:
+            found["actor_index"] = blind("actor", " ".join(actors[0])) if len(actors) == 1 else NOBODY
         if filters.patient:
             known = self._log.references.find(filters.patient)
-            parts.append(columns.patient_index == known.blind if known else false())
-        if filters.reference:
-            parts.append(columns.patient_index == blind("patient", filters.reference))
-        if filters.document:
-            parts.append(columns.document_index == blind("document", filters.document))
-        if filters.person:
-            parts.append(columns.person_index == blind("person", filters.person))
-        parts += _of_flags(filters.flags)
-        if not parts:
-            return None
-        whole = parts[0]
-        for part in parts[1:]:
-            whole = whole & part
-        return whole
+            found["patient_index"] = known.blind if known else NOBODY
+        named = {
+            "patient": filters.reference,
+            "document": filters.document,
+            "person": filters.person,
+            "detector": filters.detector,
+        }
+        return found | {f"{kind}_index": blind(kind, value) for kind, value in named.items() if value}
 
     def newest(
         self, filters: Filters, *, before: int | None, limit: int, without: Collection[Action] = ()
     ) -> tuple[list[Entry], bool]:
         """The newest entries before position ``before``, none of an action of ``without``, and whether older ones remain."""
         limit = max(1, min(limit, PAGE_LIMIT))
-        columns = audit_entries.c
-        condition = self.condition(filters)
-        if without:
-            heard = columns.action.not_in([action.value for action in without])
-            condition = heard if condition is None else condition & heard
+        ways = self.ways(filters, without)
         with self._log.db.read() as connection:
-            size = tiles.size_of(connection)
-            start, end = self.bounds(connection, filters, size)
-            end = end if before is None else min(end, before)
-            query = select(*COLUMNS).where((columns.position >= start) & (columns.position < end))
-            if condition is not None:
-                query = query.where(condition)
-            rows = [entry_of(row) for row in connection.execute(query.order_by(columns.position.desc()).limit(limit + 1))]
+            start, end = self._within(connection, filters, 0, before)
+            query = self.stretch(ways, start, end, is_newest_first=True).rows(limit + 1)
+            rows = [entry_of(row) for row in connection.execute(query)]
         return rows[:limit], len(rows) > limit
 
-    def passed_over(self, filters: Filters, actions: Collection[Action], start: int, end: int | None) -> int:
-        """How many entries of ``actions`` in positions [start, end) are among what the filters let through; COUNTED at most."""
-        columns = audit_entries.c
-        wanted = columns.action.in_([action.value for action in actions]) & (columns.position >= start)
-        if end is not None:
-            wanted &= columns.position < end
-        condition = self.condition(filters)
-        query = select(columns.position).where(wanted if condition is None else wanted & condition).limit(COUNTED)
+    def _within(self, connection: Connection, filters: Filters, start: int, end: int | None) -> tuple[int, int]:
+        """What the filters' period and positions [start, end) share."""
+        first, last = self.bounds(connection, filters, tiles.size_of(connection))
+        return max(first, start), last if end is None else min(last, end)
+
+    def count(
+        self,
+        filters: Filters,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        most: int = COUNTED,
+        without: Collection[Action] = (),
+    ) -> int:
+        """How many entries in positions [start, end) the filters let through; counting ends at ``most``."""
+        ways = self.ways(filters, without)
         with self._log.db.read() as connection:
-            return connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+            first, last = self._within(connection, filters, start, end)
+            if not ways:
+                return min(most, max(0, last - first))
+            return connection.execute(self.stretch(ways, first, last).counted(most)).scalar_one()
+
+    def passed_over(self, filters: Filters, actions: Collection[Action], start: int, end: int | None) -> int:
+        """How many entries of ``actions`` in positions [start, end) are among what the filters let through; at most PASSED."""
+        left_out = tuple(action for action in actions if action in filters.actions or not filters.actions)
+        return self.count(replace(filters, actions=left_out), start=start, end=end, most=PASSED) if left_out else 0
 
     def extent(self, filters: Filters) -> Extent:
         """How many entries, people, patients and documents; reads every entry that the filters let through."""
         columns = audit_entries.c
         counted = [func.count(func.distinct(columns[name])) for name in ("actor_index", "patient_index", "document_index")]
-        condition = self.condition(filters)
+        ways = self.ways(filters)
         with self._log.db.read() as connection:
             start, end = self.bounds(connection, filters, tiles.size_of(connection))
             query = select(func.count(), *counted).where((columns.position >= start) & (columns.position < end))
-            counts = connection.execute(query if condition is None else query.where(condition)).one()
+            counts = connection.execute(query.where(or_(*[way.condition() for way in ways])) if ways else query).one()
         return Extent(*[int(count) for count in counts])
 
 

@@ -18,7 +18,8 @@ from vault.audit.absences import Absences, Horizon
 from vault.audit.append import AuditLog
 from vault.audit.checkpoint import Checkpoints
 from vault.audit.entries import Entry, entry_at
-from vault.audit.groups import Fields, Group, PatientKeys, counted_as, fields_of
+from vault.audit.events import Action
+from vault.audit.groups import Fields, Group, PatientKeys, counted_as, fields_of, flags_told
 from vault.audit.note import Checkpoint, NoteRejected, open_checkpoint
 from vault.audit.reading import Reader, sealed_groups
 from vault.audit.retention import Retention
@@ -244,6 +245,12 @@ class Verification:
                 expected.append((column, blind(kind, str(subject[kind])) if kind in subject else None))
             if entry.patient_index and "n" in subject:
                 self._one_more(entry.patient_index, subject, entry)
+        note = groups.get(Group.NOTE)
+        if note is not None:
+            is_alert = entry.action == Action.AUDIT_ALERT_RAISED.value
+            expected.append((entry.detector_index, blind("detector", str(note.get("code", ""))) if is_alert else None))
+            if entry.flags != flags_told(entry.action, note):
+                raise _Fault(entry.position, Fault.COLUMNS)
         if any(column != value for column, value in expected):
             raise _Fault(entry.position, Fault.COLUMNS)
 

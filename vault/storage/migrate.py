@@ -99,7 +99,7 @@ def initial_script(history: History) -> str:
         return str(render_python_code(operations))
 
 
-def _upgrade(database: Database, history: History) -> None:
+def _upgrade(database: Database, history: History, target: str = "head") -> None:
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.util import CommandError
@@ -108,7 +108,7 @@ def _upgrade(database: Database, history: History) -> None:
 
     def steps(revision: Any, _context: MigrationContext) -> Any:
         try:
-            return scripts._upgrade_revs("head", revision)  # noqa: SLF001  # what alembic.command.upgrade itself calls
+            return scripts._upgrade_revs(target, revision)  # noqa: SLF001  # what alembic.command.upgrade itself calls
         except CommandError as error:
             raise BadSettings(
                 f"the {history.name} database is at revision {revision}, which this program does not know: "

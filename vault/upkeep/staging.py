@@ -23,7 +23,7 @@ from vault.audit.events import Action, Event, Note, Outcome, Purpose, System
 from vault.audit.marks import Marks
 from vault.audit.note import Checkpoint
 from vault.audit.reading import Reader
-from vault.audit.search import Filters, Search
+from vault.audit.search import PAGE_LIMIT, Filters, Search
 from vault.audit.verify import Verdict, Verification
 from vault.errors import Conflict, KeysUnavailable, NotFound, Tampered
 from vault.model import Actor, PatientId, TenantId
@@ -185,9 +185,13 @@ def _silent(log: AuditLog) -> Iterator[tuple[bytes, int]]:
     with log.db.read() as connection:
         unknown = {blind: count for blind, count in connection.execute(query) if blind is not None and blind not in known}
     if unknown:
-        rows, _ = Search(log).newest(Filters(actions=(Action.AUDIT_SUBJECT_ERASED,)), before=None, limit=1_000_000)
-        for record in Reader(log).open(rows):
-            unknown.pop(bytes.fromhex(str((record.note or {}).get("code", ""))), None)
+        before: int | None = None
+        more = True
+        while more:
+            rows, more = Search(log).newest(Filters(actions=(Action.AUDIT_SUBJECT_ERASED,)), before=before, limit=PAGE_LIMIT)
+            for record in Reader(log).open(rows):
+                unknown.pop(bytes.fromhex(str((record.note or {}).get("code", ""))), None)
+            before = rows[-1].position if rows else None
     yield from sorted(unknown.items())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from vault.audit.auditing import Format
+from vault.audit.detect import Detector
 from vault.audit.events import Action, Outcome
 from vault.audit.formats.csv import Dialect, Look
 from vault.audit.lines import Line
@@ -32,6 +33,7 @@ _FILTERS: dict[str, Field] = {
     "reference": text(64).optional(),
     "document": identifier().optional(),
     "person": identifier().optional(),
+    "detector": choice(Detector).optional(),
 }
 FILTERS = Shape("Filters", _FILTERS)
 SEARCH = Shape("LogSearch", {**_FILTERS, "before": whole(0, 2**53).optional(), "limit": whole(1, 500).optional(50)})
@@ -56,6 +58,7 @@ def filters_from(given: dict[str, Any]) -> Filters:
         reference=given.get("reference"),
         document=DocumentId(given["document"]) if given.get("document") else None,
         person=PersonId(given["person"]) if given.get("person") else None,
+        detector=given.get("detector"),
     )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from datetime import date
 
 import pytest
 
 from tests.vault.audit.conftest import Rig, created, document, patient, person, viewed
+from vault.audit import offline
+from vault.audit.auditing import Format
 from vault.audit.detect import Detector
 from vault.audit.events import Action, Anonymous, Event, Note, Outcome, Subject, System
 from vault.audit.review import Judgement
 from vault.audit.search import Filters
+from vault.audit.verify import Fault
 from vault.errors import Conflict, Forbidden, Invalid, NotFound
 from vault.model import Actor, Client, EventId, Role
 
@@ -153,6 +157,67 @@ def test_an_alert_is_closed_with_a_reason_and_once(quiet: Rig) -> None:
         quiet.auditing.close_alert(reviewer, EventId(alert.line.id), Judgement.JUSTIFIED, "remplacement")
     closed = quiet.auditing.timeline(reviewer, Filters(actions=(Action.AUDIT_ALERT_CLOSED,))).page.items[0]
     assert (closed.ref, closed.code, closed.reason) == (alert.line.id, "unjustified", "aucun motif de soin")
+
+
+def two_alerts(rig: Rig) -> Actor:
+    rig.log.record_all([created(1), reads(2, "outside_team"), grants_themselves()])
+    rig.auditing.review.run()
+    return rig.auditor()
+
+
+def of(rig: Rig, detector: Detector) -> list[str]:
+    page = rig.auditing.timeline(rig.auditor(), Filters(detector=detector)).page
+    return [line.code for line in page.items]
+
+
+def test_alerts_are_found_by_their_detector_in_the_queue_the_log_and_exports(quiet: Rig) -> None:
+    reviewer = two_alerts(quiet)
+    assert quiet.auditing.waiting(reviewer) == {Detector.OUTSIDE_TEAM: 1, Detector.SELF_GRANT: 1}
+    assert [each.line.code for each in quiet.auditing.alerts(reviewer, Detector.SELF_GRANT)] == ["self_grant"]
+    assert quiet.auditing.alerts(reviewer, Detector.CLOCK) == ()
+    (alert,) = quiet.auditing.alerts(reviewer, Detector.OUTSIDE_TEAM)
+    quiet.auditing.close_alert(reviewer, EventId(alert.line.id), Judgement.JUSTIFIED, "remplacement")
+    assert quiet.auditing.waiting(reviewer) == {Detector.SELF_GRANT: 1}
+    assert of(quiet, Detector.OUTSIDE_TEAM) == ["outside_team"], "judged ones included"
+    assert of(quiet, Detector.CLOCK) == []
+    made = quiet.auditing.export(reviewer, Filters(detector=Detector.SELF_GRANT), Format.CSV)
+    rows = b"".join(made.chunks).decode("utf-8-sig").splitlines()
+    assert [row.split(";")[3] for row in rows[1:-1]] == ["audit.alert_raised", "audit.export"]
+    bundle = b"".join(quiet.auditing.export(reviewer, Filters(detector=Detector.SELF_GRANT), Format.BUNDLE).chunks)
+    found = offline.Bundle(io.BytesIO(bundle), offline.read_trust(quiet.auditing.trust()), None).verify()
+    assert (found.kind, found.count) == ("selection", 2)
+
+
+def test_alerts_of_an_earlier_program_are_named_when_somebody_asks(quiet: Rig) -> None:
+    two_alerts(quiet)
+    unnamed = "UPDATE audit_entries SET detector_index = x'' WHERE action = 'audit.alert_raised'"
+    quiet.sql(unnamed)
+    assert of(quiet, Detector.SELF_GRANT) == ["self_grant"]
+    quiet.sql(unnamed)
+    assert quiet.reopened().auditing.waiting(quiet.auditor()) == {Detector.OUTSIDE_TEAM: 1, Detector.SELF_GRANT: 1}
+    quiet.sql(unnamed)
+    assert quiet.auditing.verify(quiet.auditor()).is_whole
+
+
+@pytest.mark.parametrize("value", ["NULL", "x'00'", "(SELECT actor_index FROM audit_entries LIMIT 1)"])
+def test_an_alert_hidden_from_its_detector_is_found_out(quiet: Rig, value: str) -> None:
+    two_alerts(quiet)
+    assert quiet.auditing.verify(quiet.auditor()).is_whole
+    quiet.sql(f"UPDATE audit_entries SET detector_index = {value} WHERE action = 'audit.alert_raised'")
+    bad = quiet.auditing.verify(quiet.auditor()).first_bad
+    assert bad is not None
+    assert bad.kind is Fault.COLUMNS
+
+
+def test_the_queue_goes_on_where_it_was_and_starts_again_behind_a_rewound_log(quiet: Rig) -> None:
+    reviewer = two_alerts(quiet)
+    assert sum(quiet.auditing.waiting(reviewer).values()) == 2
+    quiet.clock.advance(days=2)
+    quiet.log.record(reads(3, "outside_team"))
+    quiet.auditing.review.run()
+    assert quiet.auditing.waiting(reviewer)[Detector.OUTSIDE_TEAM] == 2
+    quiet.sql("DELETE FROM audit_entries WHERE position > 9")
+    assert sum(quiet.auditing.waiting(reviewer).values()) < 3
 
 
 def test_the_monthly_sample_is_the_same_for_everybody_and_is_ticked(quiet: Rig) -> None:

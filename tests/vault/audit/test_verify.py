@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from kms.errors import KmsError, PinRefused
 from tests.vault.audit.conftest import Rig, created, person, viewed
-from vault.audit.events import Action
+from vault.audit.events import Action, Note
+from vault.audit.keeper import CHECKPOINT_S, RETRY_S, Keeper, this_run
 from vault.audit.search import Filters
-from vault.audit.verify import Fault, Verdict
+from vault.audit.verify import Fault, Finding, Verdict
 from vault.errors import Forbidden, KeysUnavailable, Tampered
 from vault.model import Role
 
@@ -65,6 +69,8 @@ COPY = "UPDATE audit_entries SET {0} = (SELECT {0} FROM audit_entries WHERE posi
         ((COPY.format("actor_index"),), 5, Fault.COLUMNS),
         (("UPDATE audit_entries SET document_index = NULL WHERE position = 8",), 8, Fault.COLUMNS),
         (("UPDATE audit_entries SET action = 'log.heartbeat' WHERE position = 8",), 8, Fault.COLUMNS),
+        (("UPDATE audit_entries SET flags = 2 WHERE position = 8",), 8, Fault.COLUMNS),
+        (("UPDATE audit_entries SET detector_index = zeroblob(16) WHERE position = 8",), 8, Fault.COLUMNS),
         (("UPDATE audit_entries SET at = at - 1 WHERE position = 8",), 8, Fault.COLUMNS),
         (("UPDATE audit_checkpoints SET note = replace(note, '42', '41')",), 0, Fault.CHECKPOINT),
     ],
@@ -78,6 +84,16 @@ def test_meddling_is_named(rig: Rig, statements: tuple[str, ...], index: int, ki
     found = verdict(rig)
     assert found.first_bad is not None
     assert (found.first_bad.index, found.first_bad.kind) == (index, kind)
+
+
+def test_an_access_hidden_from_reviews_is_found(rig: Rig) -> None:
+    """Its sealed note still says that it was outside the care team; the bit by which reviews find it is gone."""
+    filled(rig)
+    outside = rig.log.record(replace(viewed(1), note=Note(relation=("outside_team", "sensitive"), is_breakglass=True)))
+    assert rig.auditing.verify(rig.auditor()).is_whole
+    for flags in (0, 1, 2 + 8):
+        rig.sql(f"UPDATE audit_entries SET flags = {flags} WHERE position = {outside.position}")
+        assert rig.auditing.verify(rig.auditor()).first_bad == Finding(outside.position, Fault.COLUMNS)
 
 
 def test_an_altered_tile_is_found(rig: Rig) -> None:
@@ -140,6 +156,29 @@ def test_without_the_token_the_log_goes_on_and_the_next_checkpoint_covers_it(rig
     rig.log.record(viewed(3))
     rig.keys.repair()
     assert rig.auditing.checkpoints.make().checkpoint.size == 43
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [(None, "hsm.unavailable"), (PinRefused("the token refuses the PIN"), "hsm.login_failed")],
+    ids=["away", "pin"],
+)
+def test_the_log_tells_once_that_the_token_left_and_that_it_is_back(rig: Rig, trouble: KmsError | None, said: str) -> None:
+    filled(rig)
+    heard: list[str] = []
+    keeper = Keeper(rig.log, rig.auditing.checkpoints, this_run("test"), lambda error: heard.append(error.code))
+    assert keeper.turn(1) == CHECKPOINT_S
+    rig.keys.break_down(trouble)
+    rig.log.record(viewed(3))
+    assert [keeper.turn(1), keeper.turn(1)] == [RETRY_S, RETRY_S]
+    rig.keys.repair()
+    assert [keeper.turn(1), keeper.turn(1)] == [CHECKPOINT_S, CHECKPOINT_S]
+    told = [line for line in rig.auditing.timeline(rig.auditor(), Filters()).page.items if line.action.value.startswith("hsm.")]
+    assert [(line.action.value, line.code) for line in told] == [
+        ("hsm.recovered", ""),
+        (said, trouble.code if trouble else "keys_unavailable"),
+    ]
+    assert heard == ["keys_unavailable"] * 2
 
 
 def test_one_checkpoint_an_hour_stays_and_those_given_out(rig: Rig) -> None:

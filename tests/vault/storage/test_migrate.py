@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from tests.vault.storage.sql import run
 from vault.errors import BadSettings, StorageUnavailable
@@ -58,6 +58,24 @@ def test_upgrading_again_changes_nothing(pair: Pair) -> None:
     pair[0].write(run("DELETE FROM installation"))
     migrate.upgrade(*pair)
     assert migrate.current(pair[0]) == migrate.MAIN.scripts().get_current_head()
+
+
+def test_a_log_of_the_first_release_keeps_its_rows_and_is_found_by_index(pair: Pair) -> None:
+    db, _ = pair
+    migrate._upgrade(db, migrate.MAIN, "0001")  # as an earlier program left it
+    entry = "INSERT INTO audit_entries (position, leaf, at, action, outcome, flags) VALUES ({0}, {2}, {0}, '{1}', 'denied', 4)"
+    leaf = "x'6c656166'" if db.is_sqlite else r"'\x6c656166'"
+    for position, action in enumerate(("log.genesis", "audit.alert_raised", "document.view")):
+        db.write(run(entry.format(position, action, leaf)))
+    migrate.upgrade(*pair)
+    with db.read() as connection:
+        rows = connection.execute(text("SELECT position, leaf, detector_index FROM audit_entries ORDER BY position")).all()
+        assert migrate.differences(connection, migrate.MAIN) == []
+    assert [row.position for row in rows] == [0, 1, 2]
+    assert {bytes(row.leaf) for row in rows} == {b"leaf"}
+    assert [row.detector_index for row in rows] == [None, b"", None], "an alert waits to be named by who has the key"
+    names = {index["name"] for index in inspect(db.engine).get_indexes("audit_entries")}
+    assert names == {index.name for index in metadata.tables["audit_entries"].indexes}
 
 
 def test_a_database_of_a_newer_program_is_refused(pair: Pair) -> None:
