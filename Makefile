@@ -15,7 +15,7 @@ BIN       := $(VENV)/bin
 PIP       := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types contracts tests bench kills parts softhsm screenshots translations lock sbom image release clean
+.PHONY: help demo test check format lint types contracts tests bench morning kills parts softhsm screenshots translations lock sbom image release clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ check: $(VENV)/dev.stamp parts ## what CI runs: format, lint, types, contracts, 
 
 bench: $(VENV)/bench.stamp softhsm ## the benchmarks: a table on screen and var/bench.json (ONLY=seal,upload; FULL=1)
 	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(FULL),--full)
+
+morning: $(VENV)/dev.stamp parts ## 200 files dropped into the inbox at once, traps among them, and filed by keyboard in a browser
+	@COFFRE_MORNING_SCANS=194 $(BIN)/python -m pytest tests/journeys/test_inbox.py -q -p no:randomly -k "morning and near"
 
 kills: $(VENV)/dev.stamp parts ## kill the log's writer under load, on both databases, and count what is lost (KILLS=1000)
 	@COFFRE_KILLS="$(KILLS)" $(BIN)/python -m pytest tests/vault/audit/test_durability.py -q -p no:randomly -m alone
