@@ -30,6 +30,10 @@ ROWS: dict[str, tuple[Row, str]] = {
     "log": (_later("log", "log"), "durable events, 1, 16 and 64 clients"),
     "export": (_later("evidence", "export"), "the log as evidence, CSV, JSON Lines, workbook and FHIR"),
     "verify": (_later("evidence", "verify"), "the offline verifier over a whole log"),
+    "questions": (
+        _later("questions", "questions"),
+        "the first page of what auditors ask, in a log and in one ten times as long",
+    ),
     "token": (_later("keys", "token"), "unwrap through the key room, 1 and 8 threads"),
     "rotate": (_later("keys", "rotate"), "rewrap 20,000 and 200,000 scope keys while clinicians read"),
     "page": (_later("practice", "page"), "the first page of a 2 MB PDF"),
