@@ -176,7 +176,7 @@ def settle(vault: Vault, made: Manifest, by: Actor | System, before: int = 0) ->
     return settled
 
 
-def _silent(log: AuditLog) -> Iterator[tuple[bytes, int]]:
+def _silent(log: AuditLog, page: int = PAGE_LIMIT) -> Iterator[tuple[bytes, int]]:
     """Patients whose salt is gone without the (older) log telling of it: their index value, and in how many entries."""
     with log.keyring.read() as connection:
         known = {row.blind for row in connection.execute(select(log_salts.c.blind))}
@@ -188,7 +188,7 @@ def _silent(log: AuditLog) -> Iterator[tuple[bytes, int]]:
         before: int | None = None
         more = True
         while more:
-            rows, more = Search(log).newest(Filters(actions=(Action.AUDIT_SUBJECT_ERASED,)), before=before, limit=PAGE_LIMIT)
+            rows, more = Search(log).newest(Filters(actions=(Action.AUDIT_SUBJECT_ERASED,)), before=before, limit=page)
             for record in Reader(log).open(rows):
                 unknown.pop(bytes.fromhex(str((record.note or {}).get("code", ""))), None)
             before = rows[-1].position if rows else None

@@ -17,6 +17,7 @@ from vault.audit.retention import Durations, months_before
 from vault.audit.search import Filters
 from vault.audit.verify import Fault
 from vault.errors import Invalid
+from vault.upkeep import staging
 
 ROBOT = System("upkeep")
 
@@ -125,3 +126,13 @@ def test_a_lost_salt_without_an_erasure_is_found(rig: Rig) -> None:
     again.close()
     assert found.first_bad is not None
     assert (found.first_bad.index, found.first_bad.kind) == (1, Fault.GROUP)
+
+
+def test_a_restore_tells_of_no_erasure_that_the_log_told_of(rig: Rig) -> None:
+    """However many pages the log's own words fill."""
+    rig.log.record_all([created(number) for number in range(6)])
+    for number in range(5):
+        rig.auditing.forget(rig.auditor(), patient(number))
+    rig.log.references.forget(patient(5))
+    silent = list(staging._silent(rig.log, page=2))
+    assert [count for _, count in silent] == [1], "the one whose salt went without a word"
