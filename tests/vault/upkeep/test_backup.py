@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import shutil
 import sqlite3
 import stat
+import subprocess
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +21,7 @@ from sqlalchemy import select
 
 from kms.settings import KmsSettings
 from tests.conftest import make_token
-from tests.vault.upkeep.practice import FAMILY, FILE, WORD, Practice, coffre, found, paper
+from tests.vault.upkeep.practice import FAMILY, FILE, ROOT, WORD, Practice, coffre, found, paper
 from tests.vault.upkeep.test_decryptor import decrypt
 from vault.audit.events import Action
 from vault.errors import Conflict, Invalid, NotFound
@@ -71,6 +75,32 @@ def test_a_second_backup_copies_only_what_is_new_and_both_are_in_the_log(scene: 
         columns = audit_entries.c
         rows = connection.execute(select(columns.outcome).where(columns.action == Action.SYSTEM_BACKUP.value))
         assert [row.outcome for row in rows] == ["granted", "success"] * 2
+
+
+def pruning(place: Path, keep: int) -> str:
+    """The operator's script as docs/operations.md prints it."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    blocks: list[str] = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    [script] = [block for block in blocks if "keep=14" in block]
+    return script.replace("keep=14", f"keep={keep}").replace("/srv/backup", str(place))
+
+
+def test_the_documented_pruning_leaves_the_newest_whole(scene: Scene, place: Path) -> None:
+    long_ago = time.time() - 40 * 86_400
+    for path in place.rglob("*"):
+        os.utime(path, (long_ago, long_ago))
+    stray, fresh = (place / "blobs" / name[:2] / name for name in ("0" * 32, "1" * 32))
+    for path in (stray, fresh):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"nobody names it")
+    os.utime(stray, (long_ago, long_ago))
+    for keep in (2, 1, 1):
+        subprocess.run(["sh", "-c", pruning(place, keep)], check=True, stdin=subprocess.DEVNULL)
+        assert sorted(path.name for path in (place / "backups").iterdir()) == [scene.first, scene.second][-keep:]
+    assert (stray.exists(), fresh.exists()) == (False, True)
+    assert {path.stem for path in (place / "keyrings").iterdir()} == {scene.second}
+    said = scene.practice.run("verify", str(place))
+    assert (said.status, said.data["ok"], said.data["checked"]) == (0, True, 5)
 
 
 def test_files_are_for_their_owner_and_nothing_is_left_under_way(scene: Scene) -> None:

@@ -9,7 +9,6 @@ import re
 import select
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from kms import hosting
 from kms.settings import KmsSettings
+from tests.vault.upkeep.host import Host, run, said
 from tests.vault.upkeep.test_recovery import anne_of
 from tests.vault.upkeep.test_reindex import admit, lost
 from vault import founding
@@ -30,19 +28,9 @@ from vault.opening import now_micros, open_vault
 from vault.settings import VaultSettings, load
 from vault.storage.slots import TokenCopies
 from vault.upkeep import ceremony, cloning
-from web.cli import coffre
 
 pytestmark = pytest.mark.hsm
 ROOT = Path(__file__).parents[3]
-
-
-def run(config: Path, *words: str, typed: str = "") -> Result:
-    return CliRunner().invoke(coffre, ["--config", str(config), *words], input=typed, catch_exceptions=False)
-
-
-def said(result: Result, exit_code: int = 0) -> Any:
-    assert result.exit_code == exit_code, result.output
-    return json.loads(result.stdout)
 
 
 def asked_for(softhsm: KmsSettings) -> list[str]:
@@ -240,42 +228,14 @@ def test_every_use_is_rotated_and_the_log_still_proves_itself(settings: VaultSet
         assert lost(vault, anne, admitted) == []
 
 
-@pytest.fixture
-def hosted(softhsm: KmsSettings, tmp_path: Path) -> Iterator[Path]:
-    """A key process on a thread; gives its settings file. Its own commands run while it serves, as on its host."""
-    keys = tmp_path / "keys" / "keys.toml"
-    keys.parent.mkdir(mode=0o700)
-    keys.write_text(
-        f'[kms]\nmodule = "{softhsm.module}"\ntoken_label = "{softhsm.token_label}"\npin_file = "{softhsm.pin_file}"\n'
-        f'softhsm_conf = "{softhsm.softhsm_conf}"\n'
-        '[key_process]\nsocket = "keys.sock"\njournal = "journal"\nregistry = "registry.json"\n'
-    )
-    run(keys, "keys", "renew")
-    server = hosting.open_server(hosting.load(keys, {}))
-    thread = threading.Thread(target=hosting.serve, args=(server,), daemon=True)
-    thread.start()
-    yield keys
-    server.close()
-    thread.join()
-    server._keys.close()
-
-
-def test_beside_a_key_process_a_key_is_renewed_there_and_re_indexed_here(hosted: Path, config: Path) -> None:
-    config.parent.mkdir(mode=0o700)
-    text = founding.TEMPLATE.format(
-        module='""', token_label='""', pin_file='""', softhsm=f'socket = "{hosted.parent / "keys.sock"}"',
-        url=f'"sqlite:///{config.parent}/coffre.db"', keyring_url=f'"sqlite:///{config.parent}/keyring.db"',
-        blobs=f'"file://{config.parent}/blobs"', practice='"Cabinet"', bind='"127.0.0.1:1"',
-    )  # fmt: skip
-    config.write_text(text.replace('module = ""\ntoken_label = ""\npin_file = ""\n', ""))
-    settings = load(config, {})
-    founding.found(settings, now_micros())
+def test_beside_a_key_process_a_key_is_renewed_there_and_re_indexed_here(host: Host) -> None:
+    settings, config = host.settings, host.settings.path
     with closing(open_vault(settings)) as vault:
         anne = anne_of(vault)
         admitted = admit(vault, anne, 2)
     with pytest.raises(BadSettings, match="reindex"):
         run(config, "keys", "rotate", "mac")
-    assert said(run(hosted, "keys", "renew", "mac", "--json"))["keys"][0]["number"] == 2
+    assert said(run(host.keys, "keys", "renew", "mac", "--json"))["keys"][0]["number"] == 2
     time.sleep(2.1)  # what another process made active is noticed within two seconds
     with closing(open_vault(settings)) as vault:
         assert lost(vault, anne, admitted) == []
@@ -285,10 +245,9 @@ def test_beside_a_key_process_a_key_is_renewed_there_and_re_indexed_here(hosted:
         assert lost(vault, anne, admitted) == []
     with pytest.raises(BadSettings, match="no directory of SoftHSM2"):
         run(config, "keys", "token-copy", str(config.parent / "usb"))
-    voucher = said(run(hosted, "keys", "renew", "audit", "--json"))["keys"][0]["voucher"]
+    voucher = host.renew("audit")["voucher"]
     cards = said(run(config, "keys", "recovery-create", "--yes", "--json"))["cards"]
-    said(run(hosted, "keys", "renew", "kek", "--json"))  # where the token is lost: after its settings name an empty one
-    time.sleep(2.1)
+    host.renew("kek")  # where the token is lost: after its settings name an empty one
     moved = said(run(config, "keys", "migrate", "--yes", "--json", typed="\n".join(cards[:2]) + "\n"))
     assert (moved["ok"], moved["master"], moved["moved"]) == (True, 2, 5)
     with pytest.raises(Conflict, match="vouched"):

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kms import hosting
 from kms.errors import KeyDestroyed, ReleaseRefused
 from kms.journal import read
 from kms.keys import KeyState, KeyUse
 from kms.release import FORMAT, VALID_US, Release, opened
-from kms.settings import KmsSettings
-from kms.token import TokenKeys
 from tests.kms.fake import FakeKeyService
-from tests.vault.upkeep.test_keys_cli import run, said
+from tests.vault.upkeep.host import Host, run, said
 from tests.vault.upkeep.test_recovery import anne_of
 from tests.vault.upkeep.test_reindex import admit, lost
-from vault import founding
 from vault.audit import note
 from vault.audit.checkpoint import origin_of
 from vault.cli import Console
@@ -33,7 +28,6 @@ from vault.demo import phone
 from vault.errors import BadSettings, Conflict, Forbidden, NotFound
 from vault.model import Actor, Client, PersonId, Role
 from vault.opening import now_micros, open_vault
-from vault.settings import VaultSettings, load
 from vault.upkeep.custody import Custody
 from vault.upkeep.manifest import signed
 from vault.upkeep.reindex import Reindexing
@@ -44,58 +38,15 @@ KEK = KeyUse.MASTER
 PASSWORD = "marmite-verglas-ocarina-71"
 
 
-@dataclass
-class Host:
-    """A key process on a thread, and a vault beside it."""
-
-    keys: Path
-    settings: VaultSettings
-    held: TokenKeys
-
-    def renew(self, use: str) -> None:
-        said(run(self.keys, "keys", "renew", use, "--json"))
-        self.held.ledger.forget()  # the key process notices within two seconds: now
-
-    def state(self, number: int = 1, use: KeyUse = KEK) -> KeyState:
-        found = said(run(self.keys, "keys", "list", "--json"))["keys"]
-        return KeyState(next(key["state"] for key in found if (key["use"], key["number"]) == (use.value, number)))
-
-    def destroy(self, *words: str, number: int = 1, use: str = "kek") -> Any:
-        return said(run(self.keys, "keys", "destroy", use, str(number), *words, "--yes", "--json"))
-
-    def journal(self) -> list[tuple[str, str]]:
-        entries = [entry for _, entry in read(self.keys.parent / "journal")]
-        return [(entry.what, entry.outcome) for entry in entries if entry.operation == "destroy"]
+def destroy(host: Host, *words: str, number: int = 1, use: str = "kek") -> Any:
+    """Its destruction, on the host."""
+    return said(run(host.keys, "keys", "destroy", use, str(number), *words, "--yes", "--json"))
 
 
-@pytest.fixture
-def host(softhsm: KmsSettings, tmp_path: Path) -> Iterator[Host]:
-    keys, config = tmp_path / "keys" / "keys.toml", tmp_path / "vault" / "coffre.toml"
-    for path in (keys, config):
-        path.parent.mkdir(mode=0o700)
-    keys.write_text(
-        f'[kms]\nmodule = "{softhsm.module}"\ntoken_label = "{softhsm.token_label}"\npin_file = "{softhsm.pin_file}"\n'
-        f'softhsm_conf = "{softhsm.softhsm_conf}"\n'
-        '[key_process]\nsocket = "keys.sock"\njournal = "journal"\nregistry = "registry.json"\n'
-    )
-    run(keys, "keys", "renew")
-    server = hosting.open_server(hosting.load(keys, {}))
-    thread = threading.Thread(target=hosting.serve, args=(server,), daemon=True)
-    thread.start()
-    text = founding.TEMPLATE.format(
-        module='""', token_label='""', pin_file='""', softhsm=f'socket = "{keys.parent / "keys.sock"}"',
-        url=f'"sqlite:///{config.parent}/coffre.db"', keyring_url=f'"sqlite:///{config.parent}/keyring.db"',
-        blobs=f'"file://{config.parent}/blobs"', practice='"Cabinet"', bind='"127.0.0.1:1"',
-    )  # fmt: skip
-    config.write_text(text.replace('module = ""\ntoken_label = ""\npin_file = ""\n', ""))
-    settings = load(config, {})
-    founding.found(settings, now_micros())
-    held = server._keys
-    assert isinstance(held, TokenKeys)
-    yield Host(keys, settings, held)
-    server.close()
-    thread.join()
-    held.close()
+def journal(host: Host) -> list[tuple[str, str]]:
+    """What the host's journal says of destructions."""
+    entries = [entry for _, entry in read(host.keys.parent / "journal")]
+    return [(entry.what, entry.outcome) for entry in entries if entry.operation == "destroy"]
 
 
 @pytest.fixture
@@ -158,7 +109,7 @@ def test_a_rotation_beside_a_key_process_ends_the_old_key(host: Host, tmp_path: 
     words = ("keys", "release", "kek", "1", "-o", str(file), "--credentials", str(owner()))
     assert "--release kek-1.release" in run(Path(config), *words).output
     assert host.state() is KeyState.DECRYPT_ONLY
-    assert host.destroy("--release", str(file))["state"] == "destroyed"
+    assert destroy(host, "--release", str(file))["state"] == "destroyed"
     host.held.ledger.forget()
     with closing(open_vault(host.settings)) as vault:
         assert vault.keys.versions(KEK) == (2,)
@@ -166,10 +117,10 @@ def test_a_rotation_beside_a_key_process_ends_the_old_key(host: Host, tmp_path: 
         with pytest.raises(KeyDestroyed):
             vault.keys.unwrap(old, context=b"c")
     assert said(run(host.keys, "keys", "check", "--json"))["ok"]
-    assert host.destroy("--release", str(file))["state"] == "destroyed"  # as after a crash: safe to repeat
+    assert destroy(host, "--release", str(file))["state"] == "destroyed"  # as after a crash: safe to repeat
     assert said(run(Path(config), "audit", "verify", "--json"))["ok"]
     event = json.loads(file.read_text().split("\n\n", maxsplit=1)[0].split("\n", 1)[1])["event"]
-    assert host.journal() == [(f"kek/1/{event}", "granted"), (f"kek/1/{event}", "done")] * 2
+    assert journal(host) == [(f"kek/1/{event}", "granted"), (f"kek/1/{event}", "done")] * 2
     with closing(Console(host.settings.path, {})) as console:
         found = console.reconciliation.compare(host.keys.parent / "journal")
         assert [scope for _, scope in found.unexplained if scope.startswith("key ")] == []
@@ -250,15 +201,15 @@ def test_without_a_valid_release_the_host_changes_nothing(host: Host, console: C
         bad = tmp_path / "bad"
         bad.write_text(text)
         with pytest.raises(ReleaseRefused, match=match):
-            host.destroy("--release", str(bad))
+            destroy(host, "--release", str(bad))
     with pytest.raises(ReleaseRefused, match="coffre keys release kek 1"):
-        host.destroy()
+        destroy(host)
     with pytest.raises(ReleaseRefused, match="active"):
-        host.destroy("--release", str(file), number=2)
+        destroy(host, "--release", str(file), number=2)
     for words in (("retire", "kek", "1"), ("release", "kek", "1", "-o", str(tmp_path / "none"))):
         with pytest.raises(BadSettings, match="where the vault is"):
             run(host.keys, "keys", *words)
-    assert {outcome for _, outcome in host.journal()} == {"release_refused"}
+    assert {outcome for _, outcome in journal(host)} == {"release_refused"}
     assert host.state() is KeyState.DECRYPT_ONLY
     assert said(run(host.keys, "keys", "check", "--json"))["ok"]
     with pytest.raises(note.NoteRejected):
@@ -273,7 +224,7 @@ def test_a_release_that_a_thief_of_the_socket_signed_is_found_afterwards(host: H
     note_of = signed(FORMAT, forged.said(), tenant, keys)
     assert opened(note_of, keys.public_key()) == forged
     (tmp_path / "forged").write_text(note_of)
-    host.destroy("--release", str(tmp_path / "forged"))
+    destroy(host, "--release", str(tmp_path / "forged"))
     found = console.reconciliation.compare(host.keys.parent / "journal")
     assert [scope for _, scope in found.unexplained] == [f"key kek/1/{'0' * 32}"]
 
@@ -287,6 +238,6 @@ def test_audit_and_mac_keys_end_the_same_way(host: Host, console: Console, tmp_p
         custody.retire(admin, use, 1)
         file = tmp_path / use.value
         file.write_text(custody.release(owner, use, 1))
-        host.destroy("--release", str(file), use=use.value)
+        destroy(host, "--release", str(file), use=use.value)
         assert host.state(1, use) is KeyState.DESTROYED
     assert sha256(console.vault.keys.public_key(1)).digest() != sha256(console.vault.keys.public_key(2)).digest()
