@@ -6,6 +6,7 @@ It must not know how the records are made.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from vault.audit.lines import Line
@@ -21,6 +22,8 @@ _ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 _TIME = {"type": "string", "format": "date-time"}
 _TEXT = {"type": "string"}
 _TEXT_OR_NONE = {"type": ["string", "null"]}
+_FLAG = {"type": "boolean"}
+_COUNT = {"type": "integer", "minimum": 0}
 
 
 def moment(at: Micros) -> str:
@@ -189,36 +192,49 @@ def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "required": list(properties), "additionalProperties": False, "properties": properties}
 
 
-def _list(name: str, item: str) -> dict[str, Any]:
-    return _object(**{name: {"type": "array", "items": {"$ref": f"#/components/schemas/{item}"}}, "more": {"type": "boolean"}})
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _array(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _one_of(choices: type[StrEnum]) -> dict[str, Any]:
+    return {"type": "string", "enum": [str(choice) for choice in choices]}
+
+
+def _page(name: str, item: str) -> dict[str, Any]:
+    """Some of many, and whether there are more."""
+    return _object(**{name: _array(_ref(item)), "more": _FLAG})
 
 
 _PERSON = {
     "id": _ID,
     "username": _TEXT,
     "display_name": _TEXT,
-    "role": {"type": "string", "enum": [str(role) for role in Role]},
+    "role": _one_of(Role),
 }
 _PATIENT: dict[str, Any] = {  # the members of an answer, in its order
     "id": _ID,
     "birth_name": _TEXT,
-    "given_names": {"type": "array", "items": _TEXT},
+    "given_names": _array(_TEXT),
     "birth_date": {
         "type": "string",
         "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
         "description": "An unknown month or day is 00.",
     },
-    "sex": {"type": "string", "enum": [str(sex) for sex in Sex]},
+    "sex": _one_of(Sex),
     "used_name": _TEXT_OR_NONE,
     "ins": _TEXT_OR_NONE,
     "ins_oid": _TEXT_OR_NONE,
     "ins_key_fits": {"type": ["boolean", "null"], "description": "Null where the key is not known."},
     "birth_place": _TEXT_OR_NONE,
     "birth_place_label": _TEXT_OR_NONE,
-    "is_lunar": {"type": "boolean"},
-    "is_uncertain": {"type": "boolean"},
-    "status": {"type": "string", "enum": [str(status) for status in IdentityStatus]},
-    "merged": {"type": "array", "items": _TEXT, "description": "What the files are called that were merged into this one."},
+    "is_lunar": _FLAG,
+    "is_uncertain": _FLAG,
+    "status": _one_of(IdentityStatus),
+    "merged": {**_array(_TEXT), "description": "What the files are called that were merged into this one."},
     "created_at": _TIME,
 }
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -235,44 +251,37 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         },
     },
     "Person": _object(**_PERSON),
-    "Session": _object(token=_TEXT, expires_at=_TIME, user={"$ref": "#/components/schemas/Person"}),
+    "Session": _object(token=_TEXT, expires_at=_TIME, user=_ref("Person")),
     "Me": _object(
         **_PERSON,
-        methods={"type": "array", "items": _TEXT},
-        rights={"type": "array", "items": _TEXT},
+        methods=_array(_TEXT),
+        rights=_array(_TEXT),
         session_ends_at=_TIME,
     ),
     "Patient": _object(**_PATIENT),
     "CreatedPatient": _object(
         **_PATIENT,
-        possible_duplicates={"type": "array", "items": _ID, "description": "Files that may be of the same person."},
+        possible_duplicates={**_array(_ID), "description": "Files that may be of the same person."},
     ),
     "Merge": _object(
         id=_ID,
         kept=_ID,
-        absorbed={"$ref": "#/components/schemas/Patient"},
+        absorbed=_ref("Patient"),
         merged_at=_TIME,
         merged_by=_ID,
         until=_TIME,
-        can_be_undone={"type": "boolean"},
+        can_be_undone=_FLAG,
     ),
-    "Merges": _object(merges={"type": "array", "items": {"$ref": "#/components/schemas/Merge"}}),
-    "Unmerged": _object(kept=_ID, absorbed=_ID, filed_since={"type": "integer", "minimum": 0}),
+    "Merges": _object(merges=_array(_ref("Merge"))),
+    "Unmerged": _object(kept=_ID, absorbed=_ID, filed_since=_COUNT),
     "Comparison": _object(
-        sides={
-            "type": "array",
-            "items": _object(
-                patient={"$ref": "#/components/schemas/Patient"},
-                documents={"type": "integer", "minimum": 0},
-                is_followed={"type": "boolean"},
-            ),
-        },
+        sides=_array(_object(patient=_ref("Patient"), documents=_COUNT, is_followed=_FLAG)),
         obstacle=_TEXT_OR_NONE,
     ),
     "Doubles": _object(
-        pairs={"type": "array", "items": {"type": "array", "items": {"$ref": "#/components/schemas/Patient"}}},
+        pairs=_array(_array(_ref("Patient"))),
     ),
-    "Patients": _list("patients", "Patient"),
+    "Patients": _page("patients", "Patient"),
     "Document": _object(
         id=_ID,
         patient=_ID,
@@ -287,18 +296,18 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         deposited_at=_TIME,
         deposited_by=_ID,
         channel=_TEXT,
-        is_masked={"type": "boolean"},
-        is_elsewhere={"type": "boolean"},
+        is_masked=_FLAG,
+        is_elsewhere=_FLAG,
         integrated_at={"type": ["string", "null"], "format": "date-time"},
-        is_handover={"type": "boolean"},
-        is_urgent={"type": "boolean"},
+        is_handover=_FLAG,
+        is_urgent=_FLAG,
         scan={"type": ["string", "null"], "enum": ["clean", "missed", None]},
     ),
-    "Documents": _list("documents", "Document"),
+    "Documents": _page("documents", "Document"),
     "Refiled": _object(
-        document={"$ref": "#/components/schemas/Document"},
-        seen_by={"type": "array", "items": _TEXT},
-        taken_by={"type": "array", "items": _TEXT},
+        document=_ref("Document"),
+        seen_by=_array(_TEXT),
+        taken_by=_array(_TEXT),
     ),
     "Draft": _object(
         id=_ID,
@@ -309,21 +318,21 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         trouble=_TEXT_OR_NONE,
         proposed_patient=_TEXT_OR_NONE,
         proposed_type=_TEXT_OR_NONE,
-        filed_elsewhere={"type": "boolean"},
+        filed_elsewhere=_FLAG,
         deposited_at=_TIME,
         deposited_by=_ID,
         channel=_TEXT,
     ),
-    "Drafts": _list("drafts", "Draft"),
-    "Deposited": {"anyOf": [{"$ref": "#/components/schemas/Document"}, {"$ref": "#/components/schemas/Draft"}]},
+    "Drafts": _page("drafts", "Draft"),
+    "Deposited": {"anyOf": [_ref("Document"), _ref("Draft")]},
     "Upload": _object(
         id=_ID,
-        offset={"type": "integer", "minimum": 0, "description": "Bytes that need not be sent again."},
-        size={"type": "integer", "minimum": 0},
-        is_complete={"type": "boolean"},
+        offset={**_COUNT, "description": "Bytes that need not be sent again."},
+        size=_COUNT,
+        is_complete=_FLAG,
     ),
     "Event": _object(
-        position={"type": "integer", "minimum": 0},
+        position=_COUNT,
         id=_TEXT,
         time=_TIME,
         action=_TEXT,
@@ -336,7 +345,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         person=_TEXT_OR_NONE,
         purpose=_TEXT_OR_NONE,
         reason=_TEXT_OR_NONE,
-        break_glass={"type": "boolean"},
+        break_glass=_FLAG,
         ip=_TEXT_OR_NONE,
         session=_TEXT_OR_NONE,
         op=_TEXT_OR_NONE,
@@ -345,8 +354,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         leaf_hash=_TEXT,
     ),
     "Events": _object(
-        events={"type": "array", "items": {"$ref": "#/components/schemas/Event"}},
-        more={"type": "boolean"},
+        events=_array(_ref("Event")),
+        more=_FLAG,
         next_before={"type": ["integer", "null"]},
     ),
 }
