@@ -160,9 +160,9 @@ class Patients:
             query = parse(text, self._today())
             if not query.is_enough:
                 return Page(())
-            rows = self._candidates(alternatives(query), actor.person, OPENED + 1)
-            found = self._whole(rows[:OPENED], lambda who: matches(query, who), limit + 1)
-            more = len(found) > limit or len(rows) > OPENED
+            ids = self._candidates(alternatives(query), actor.person, OPENED + 1)
+            found = self._whole(ids[:OPENED], lambda who: matches(query, who), limit + 1)
+            more = len(found) > limit or len(ids) > OPENED
             self._log.record(Event(Action.PATIENT_SEARCH, Outcome.SUCCESS, actor, note=Note(count=len(found[:limit]))))
         return Page(tuple(sorted(found[:limit], key=_by_name)), more)
 
@@ -222,16 +222,13 @@ class Patients:
     def _holding(self, actor: Actor, sets: Sequence[Iterable[Token]], holds: Callable[[Identity], bool]) -> tuple[Patient, ...]:
         return tuple(self._whole(self._candidates(sets, actor.person, OPENED), holds, OPENED))
 
-    def _whole(self, rows: Sequence[StoredPatient], holds: Callable[[Identity], bool], most: int) -> list[Patient]:
+    def _whole(self, ids: Sequence[PatientId], holds: Callable[[Identity], bool], most: int) -> list[Patient]:
         """The files of those records for whose identity ``holds``, at most ``most``: each once, with what it was found by."""
-        with self._db.read() as connection:
-            kept = patient_rows.kept_patients(connection, rows)
         found: dict[PatientId, Patient] = {}
-        for stored in self._fetched(rows, lambda: most - len(found)):
+        for stored, root in self._fetched(ids, lambda: most - len(found)):
             identity = self._identity(stored)
             if not holds(identity):
                 continue
-            root = kept[stored.id]
             known = found.get(root.id)
             if root.id == stored.id:
                 found[root.id] = Patient(root.id, identity, root.created_at, absorbed=known.absorbed if known else ())
@@ -240,16 +237,22 @@ class Patients:
                 found[root.id] = replace(known, absorbed=(*known.absorbed, identity))
         return list(found.values())
 
-    def _fetched(self, rows: Sequence[StoredPatient], wanted: Callable[[], int]) -> Iterator[StoredPatient]:
-        """``rows`` while any are ``wanted``, the keys of as many opened together: never one more than could be of use."""
+    def _fetched(self, ids: Sequence[PatientId], wanted: Callable[[], int]) -> Iterator[tuple[StoredPatient, StoredPatient]]:
+        """The records of ``ids`` and of the files that they belong to, in that order, while any are ``wanted``.
+
+        The keys of as many are opened together, never one more than could be of use.
+        """
         start = 0
-        while start < len(rows) and (count := wanted()) > 0:
-            some = rows[start : start + count]
-            self._scopes.fetch(stored.scope for stored in some)
-            yield from some
+        while start < len(ids) and (count := wanted()) > 0:
+            with self._db.read() as connection:
+                rows = patient_rows.stored_patients(connection, ids[start : start + count])
+                kept = patient_rows.kept_patients(connection, rows)
+            self._scopes.fetch(stored.scope for stored in rows)
+            there = {stored.id: stored for stored in rows}
+            yield from ((there[each], kept[each]) for each in ids[start : start + count] if each in there)
             start += count
 
-    def _candidates(self, sets: Sequence[Iterable[Token]], person: PersonId, limit: int) -> list[StoredPatient]:
+    def _candidates(self, sets: Sequence[Iterable[Token]], person: PersonId, limit: int) -> list[PatientId]:
         """Who stands under every token of one of ``sets``, under whichever MAC key: a rotation may be half done.
 
         Asked again where the rotation brought somebody under a further key between question and answer.
@@ -262,10 +265,10 @@ class Patients:
             known = {mac: self._index.values(every, mac) for mac in macs}
             values = [[known[mac][token] for token in tokens] for mac in macs for tokens in wanted]
             with self._db.read() as connection:
-                rows = patient_rows.candidates(connection, values, person, limit)
+                ids = patient_rows.candidates(connection, values, person, limit)
                 macs = tuple(set(standing.versions(connection, standing.PATIENTS)).union(macs))
             if len(macs) == len(known):
-                return rows
+                return ids
         return []
 
     def _team(self, actor: Actor, asked: Sequence[PersonId], first: PersonId | None) -> tuple[PersonId, ...]:
