@@ -41,6 +41,8 @@ CODES: dict[str, LazyString] = {
     "pin_refused": _("PIN of the key module refused"),
     "justified": _("judged justified"),
     "unjustified": _("judged not justified"),
+    "contained": _("judged without risk"),
+    "breach": _("judged a breach of data"),
     "clock_forward": _("the clock was set forward"),
     "clock_backward": _("the clock was set back"),
     "rewound_while_running": _("an older database was put back while the vault ran"),

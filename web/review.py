@@ -12,6 +12,7 @@ from werkzeug import Response
 
 from vault.audit.detect import Detector
 from vault.audit.events import Action
+from vault.audit.incidents import TAKEN
 from vault.audit.review import Judgement
 from vault.errors import Invalid, VaultError
 from vault.model import Actor, EventId
@@ -43,6 +44,7 @@ DETECTORS: dict[Detector, LazyString] = {
     Detector.HEARTBEAT: _("The log went silent"),
     Detector.CLOCK: _("The clock was changed"),
     Detector.LOG: _("Trouble with the log itself"),
+    Detector.MISFILED: _("Copies taken of a misfiled document"),
 }
 """What each detector is called."""
 
@@ -83,11 +85,23 @@ def _page(error: VaultError | None = None, at: str = "") -> str:
     )
 
 
+def _incident(position: int, error: Invalid | None = None) -> str:
+    draft, errors = vault().auditing.incident(actor(), position), field_errors(error) if error else {}
+    return render_template("audit/incident.html", incident=draft, taken=TAKEN, errors=errors)
+
+
 @review.get("/review")
 @audited(Action.AUDIT_VIEW)
 def index() -> str:
     """What waits for a reviewer."""
     return _page()
+
+
+@review.get("/review/incidents/<int:position>")
+@audited(Action.AUDIT_VIEW)
+def incident(position: int) -> str:
+    """The draft of an incident: what happened, who saw it, and the sentence that closes it."""
+    return _incident(position)
 
 
 @review.post("/review/alerts/<event>")
@@ -119,7 +133,8 @@ def _judged(event: str, act: Judging) -> Response:
     try:
         act(_judgement(), request.form.get("reason", ""))
     except Invalid as error:
-        return html(_page(error, event), 422)
+        position = request.form.get("incident", type=int)
+        return html(_page(error, event) if position is None else _incident(position, error), 422)
     back = {"month": _month().isoformat(), "detector": _detector() or None, "done": "review-recorded"}
     return redirect(url_for("review.index", **back), 303)
 

@@ -12,7 +12,7 @@ def test_the_page_and_the_doctor_say_when_the_last_ones_were(practice: Practice)
     nadia = practice.browser("nadia").client
     page = nadia.get("/status").get_data(as_text=True)
     assert "Aucune sauvegarde" in page
-    assert "jamais été essayée" in page
+    assert "aucun exercice de restauration" in page
     assert "un point vous attend" in page, "a green verdict above a marked line is not honest"
     found = rehearsals(practice.vault.db, practice.vault.clock())
     assert not check_backups(found, is_demo=False, is_unfinished=False).ok
@@ -21,7 +21,7 @@ def test_the_page_and_the_doctor_say_when_the_last_ones_were(practice: Practice)
         practice.vault.log.record(Event(action, Outcome.SUCCESS, System("test")))
     page = nadia.get("/status").get_data(as_text=True)
     assert "Dernière sauvegarde le" in page
-    assert "restauration essayée le" in page
+    assert "exercice de restauration le" in page
     assert "un point vous attend" not in page
     found = rehearsals(practice.vault.db, practice.vault.clock())
     assert check_backups(found, is_demo=False, is_unfinished=False).ok

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 
 import pytest
@@ -33,6 +34,35 @@ def test_a_wrong_filing_is_corrected_and_leaves_a_trace_without_title(practice: 
     page = browser.client.get(f"/patients/{wrong}").get_data(as_text=True)
     assert "déplacé le" in page
     assert document not in page
+
+
+def test_copies_of_a_misfiled_document_are_an_incident_that_somebody_closes(open_another: Callable[..., Practice]) -> None:
+    practice = open_another(staff=("claire", "nadia"))
+    wrong, right = practice.patient("claire", "Quatremarre"), practice.patient("claire", "Bonpatient")
+    document = practice.program("claire").upload(wrong.id, PDF + b"misfiled").get_json()["id"]
+    doctor = practice.browser("claire")
+    assert doctor.client.get(f"/documents/{document}/download").status_code == 200
+    form = {"csrf_token": doctor.csrf("/account"), "patient": right.id, "reason": "Homonyme"}
+    told = doctor.client.post(f"/documents/{document}/refile", data=form).get_data(as_text=True)
+    assert "un incident a été préparé" in told
+    auditor = practice.browser("nadia")
+    queue = auditor.client.get("/review").get_data(as_text=True)
+    assert "Copies d’un document mal classé" in queue
+    (address,) = re.findall(r"/review/incidents/\d+", queue)
+    assert doctor.client.get(address).status_code == 403
+    assert auditor.client.get(address + "0").status_code == 404
+    page = auditor.client.get(address).get_data(as_text=True)
+    for words in ("Fiche d’incident", "Dr Claire", "Document téléchargé", "Copie prise", "Homonyme", "à juger avant le"):
+        assert words in page, words
+    assert "quatremarre" not in page.casefold()
+    (close,) = re.findall(r"/review/alerts/[0-9a-f]{32}", page)
+    form = {"csrf_token": auditor.csrf("/account"), "incident": address.rsplit("/", 1)[1]}
+    end = form | {"judgement": "contained", "reason": "x"}
+    refused = auditor.client.post(close, data=end)
+    assert (refused.status_code, "Fiche d’incident" in refused.get_data(as_text=True)) == (422, True)
+    assert auditor.client.post(close, data=end | {"reason": "Copie détruite sous mes yeux"}).status_code == 303
+    assert "Copies d’un document mal classé" not in auditor.client.get("/review").get_data(as_text=True)
+    assert "Copie détruite sous mes yeux" in auditor.client.get(address).get_data(as_text=True)
 
 
 def test_a_corrected_version_replaces_the_old_one(practice: Practice, filed: tuple[str, str, str]) -> None:

@@ -47,6 +47,8 @@ class Detector(StrEnum):
     HEARTBEAT = "heartbeat"
     CLOCK = "clock"
     LOG = "log"
+    MISFILED = "misfiled"
+    """Raised with the correction itself (vault/records/refiling.py): a copy was taken where the document did not belong."""
 
 
 _ABOUT_A_PATIENT: Final = frozenset({Detector.OUTSIDE_TEAM, Detector.RELATION, Detector.SENSITIVE, Detector.INTEGRITY})

@@ -43,6 +43,10 @@ class Judgement(StrEnum):
 
     JUSTIFIED = "justified"
     UNJUSTIFIED = "unjustified"
+    CONTAINED = "contained"
+    """An incident without risk for anybody."""
+    BREACH = "breach"
+    """An incident to be told to the authority, and to the patients where the risk is high."""
 
 
 @dataclass(frozen=True, slots=True)

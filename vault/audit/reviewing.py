@@ -14,11 +14,12 @@ from vault.audit.append import Receipt
 from vault.audit.desk import Desk
 from vault.audit.detect import Detector
 from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject
+from vault.audit.incidents import Incident, Incidents
 from vault.audit.retention import Durations
 from vault.audit.review import Judgement, OpenAlert, Sampled
 from vault.audit.search import Filters
 from vault.errors import NotFound
-from vault.model import Actor, EventId, PatientId
+from vault.model import Actor, DocumentId, EventId, PatientId
 from vault.people.policy import LOG_REACH, Act, LogReach
 
 NOT_FOR_PATIENTS = frozenset({Action.AUDIT_ALERT_RAISED, Action.AUDIT_ALERT_CLOSED, Action.AUDIT_REVEAL_IDENTITY})
@@ -42,6 +43,14 @@ class Reviewing(Desk):
         """Judge an alert, with a reason. Raises Forbidden, NotFound, Conflict, Invalid."""
         self._allowed(actor, Act.AUDIT_REVIEW, Filters())
         return self.review.close(actor, alert, judgement, reason)
+
+    def incident(self, actor: Actor, position: int) -> Incident:
+        """The draft of the incident whose alert stands at ``position``. Raises Forbidden, NotFound."""
+        self._allowed(actor, Act.AUDIT_REVIEW, Filters())
+        draft = Incidents(self._log).draft(position, self._names.display_names())
+        subject, note = Subject(document=DocumentId(draft.alert.document)), Note(purpose=Purpose.HCOMPL)
+        self._log.record(Event(Action.AUDIT_VIEW, Outcome.SUCCESS, actor, subject, note))
+        return draft
 
     def sample(self, actor: Actor, month: date) -> tuple[Sampled, ...]:
         """The month's random sample of accesses. Raises Forbidden."""

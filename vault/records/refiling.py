@@ -1,18 +1,17 @@
 """Owns the correction of a filing: a document moves to the right patient, its bodies untouched. It knows no HTTP.
 
 Data keys and descriptions of all versions are sealed anew under the right patient's scope. A tombstone without title stays in
-the wrong file, and whoever had opened the document there is named, for it may be an incident.
+the wrong file, and whoever had opened the document there is named; where a copy was taken, an incident is drafted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sqlalchemy import select
-
 from vault.audit.append import Transaction
-from vault.audit.events import REASON_CHARACTERS, Action, Event, Outcome, Subject
-from vault.audit.reading import COLUMNS, Reader
+from vault.audit.detect import Detector
+from vault.audit.events import REASON_CHARACTERS, Action, Event, Note, Outcome, Purpose, Subject, System
+from vault.audit.incidents import Incidents
 from vault.errors import Conflict, Invalid
 from vault.model import Actor, Document, DocumentId, Micros, PatientId, PersonId, ScopeId
 from vault.people.files import file_of
@@ -23,10 +22,6 @@ from vault.records.catalogue import StoredVersion
 from vault.records.descriptions import seal_description
 from vault.records.rooms import Rooms, document_of, place_of
 from vault.records.types import document_type
-from vault.storage.schema import audit_entries
-
-LOOKED = frozenset({Action.DOCUMENT_VIEW, Action.DOCUMENT_PREVIEW})
-TAKEN = frozenset({Action.DOCUMENT_DOWNLOAD, Action.DOCUMENT_PRINT, Action.DOCUMENT_SEND, Action.DOCUMENT_LINK_OPEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +41,7 @@ class Refiled:
     seen_by: tuple[str, ...]
     """Whoever had opened it where it was, the one who moved it apart."""
     taken_by: tuple[str, ...]
-    """Whoever had downloaded, printed or sent it: with the wrong patient's name on it, an incident to examine."""
+    """Whoever had downloaded, printed or sent it, the one who moved it too: an incident was drafted."""
 
 
 def refile(rooms: Rooms, actor: Actor, document: DocumentId, patient: PatientId, *, reason: str) -> Refiled:
@@ -70,10 +65,15 @@ def refile(rooms: Rooms, actor: Actor, document: DocumentId, patient: PatientId,
         moved = [_resealed(rooms, stored, patient, scope) for stored in versions]
         group = document_type(description.type).group
         note = replace(note_of(target, size=current.size), reason=reason or None, code="refiled")
+        op = rooms.new_id()
         events = [
-            Event(Action.DOCUMENT_REFILE, Outcome.SUCCESS, actor, Subject(where, document, current.version, group), note)
+            Event(Action.DOCUMENT_REFILE, Outcome.SUCCESS, actor, Subject(where, document, current.version, group), note, op=op)
             for where in (current.patient, patient)
         ]
+        incidents = Incidents(rooms.log)
+        _, known_taken = incidents.readers(document, actor.person)
+        if known_taken:
+            events.append(_incident(events[0], len(known_taken)))
 
         def work(transaction: Transaction) -> None:
             catalogue.refuse_twin(catalogue.same_bytes(transaction.connection, known), there, besides=document)
@@ -87,7 +87,9 @@ def refile(rooms: Rooms, actor: Actor, document: DocumentId, patient: PatientId,
                 transaction.record(event)
 
         rooms.log.transact(work)
-    seen, taken = _readers(rooms, document, actor)
+    seen, taken = incidents.readers(document, actor.person)
+    if taken and not known_taken:  # while it was being moved
+        rooms.log.record(_incident(events[0], len(taken)))
     return Refiled(document_of(moved[0], description), seen, taken)
 
 
@@ -109,14 +111,8 @@ def _resealed(rooms: Rooms, stored: StoredVersion, patient: PatientId, scope: Sc
         return replace(there, description_sealed=seal_description(key, rooms.tenant, place_of(there), description))
 
 
-def _readers(rooms: Rooms, document: DocumentId, mover: Actor) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Who had looked at the document, and who had taken a copy, from the log."""
-    blind = rooms.log.keys().blind("document", document)
-    reader = Reader(rooms.log)
-    query = select(*COLUMNS).where(audit_entries.c.document_index == blind, audit_entries.c.outcome == Outcome.GRANTED.value)
-    found = reader.open(reader.rows(query))
-    readers = ((record.action, str((record.actor or {}).get("ref", ""))) for record in found)
-    others = [(action, person) for action, person in readers if person not in {"", mover.person}]
-    seen = dict.fromkeys(person for action, person in others if action in LOOKED | TAKEN)
-    taken = dict.fromkeys(person for action, person in others if action in TAKEN)
-    return tuple(seen), tuple(taken)
+def _incident(moved: Event, takers: int) -> Event:
+    """The draft of an incident: copies were taken in the wrong file. The rest of it is read from the log."""
+    subject = replace(moved.subject, version=None)
+    note = Note(code=Detector.MISFILED.value, count=takers, purpose=Purpose.HCOMPL)
+    return Event(Action.AUDIT_ALERT_RAISED, Outcome.SUCCESS, System("refiling"), subject, note, op=moved.op)

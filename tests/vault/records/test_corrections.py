@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import Clock
 from tests.vault.records.desk import Desk, open_desk, scan
 from vault.audit.events import Action, System
+from vault.audit.incidents import Incidents
 from vault.errors import AlreadyPresent, Conflict, Forbidden, Invalid, NotFound, UnsupportedType
 from vault.model import Actor, Document, DocumentId, PatientId
 from vault.upkeep.scrub import Scrub
@@ -126,6 +127,31 @@ def test_whoever_had_opened_it_is_named(desk: Desk) -> None:
     assert refiled.taken_by == (desk.clinician.person,)
     refilings = [r for r in desk.log() if r.action is Action.DOCUMENT_REFILE and r.outcome == "success"]
     assert {r.patient for r in refilings} == {desk.patient, desk.other_patient}
+
+
+def test_a_copy_taken_in_the_wrong_file_drafts_an_incident(desk: Desk) -> None:
+    looked, taken, own = (desk.deposit(data=scan(seed=seed)) for seed in (1, 2, 3))
+    desk.documents.open(desk.clinician, looked.id, Action.DOCUMENT_VIEW).close()
+    content(desk, taken.id)
+    content(desk, own.id)
+    desk.documents.refile(desk.reception, looked.id, desk.other_patient)
+    desk.documents.refile(desk.reception, taken.id, desk.other_patient)
+    refiled = desk.documents.refile(desk.clinician, own.id, desk.other_patient)
+    assert (refiled.seen_by, refiled.taken_by) == ((), (desk.clinician.person,))
+    raised = [each for each in desk.log() if each.action is Action.AUDIT_ALERT_RAISED]
+    assert [(each.patient, (each.subject or {}).get("document")) for each in raised] == [
+        (desk.patient, taken.id),
+        (desk.patient, own.id),
+    ]
+    assert [((each.note or {}).get("code"), (each.note or {}).get("count")) for each in raised] == [("misfiled", 1)] * 2
+    incident = Incidents(desk.house.log).draft(raised[0].position, {desk.clinician.person: "Dr Martin"})
+    assert (incident.filed, incident.closed) != (None, None)
+    assert incident.corrected is not None
+    assert (incident.corrected.actor_ref, incident.alert.op) == (desk.reception.person, incident.corrected.op)
+    assert [(each.actor_name, each.action) for each in incident.accesses] == [("Dr Martin", Action.DOCUMENT_DOWNLOAD)]
+    assert incident.tell_before - incident.alert.at == 72 * 3_600_000_000
+    with pytest.raises(NotFound):
+        Incidents(desk.house.log).draft(raised[0].position - 1, {})
 
 
 def test_after_integration_a_reason_is_wanted(desk: Desk) -> None:
