@@ -1,8 +1,9 @@
 // The inbox by keyboard: the queue, the page and the form change in place, so that transfers go on underneath.
 
+import { arrivals } from "./arrivals.js";
 import { camera } from "./camera.js";
 import { finder } from "./finder.js";
-import { arrivals, transfers } from "./transfers.js";
+import { transfers } from "./transfers.js";
 
 // A page of this site as a document: parsed by the browser's own loader, scripts inert.
 function fetched(url, { method = "GET", body, signal } = {}) {
@@ -149,7 +150,7 @@ export default function inbox(tray) {
   }
 
   const take_in = (files) => files.forEach(queue.add);
-  arrivals({ chooser, zone: drop.querySelector(".drop"), take: take_in });
+  arrivals({ chooser, folder: drop.querySelector("[data-folder] input"), zone: drop.querySelector(".drop"), name: tray.dataset.saysPasted, take: take_in });
   const dialog = document.getElementById("camera");
   camera({ dialog, opener: tray.querySelector("[data-webcam]"), lenses: document.querySelectorAll("[data-lens] input"), take: queue.add });
   ready();

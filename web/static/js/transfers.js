@@ -1,6 +1,7 @@
 // Files on their way to the vault: a few at a time, each with its own progress, speed, cancel and retry. How one of them gets
 // there over a poor line is sending.js's.
 
+import { batch } from "./batch.js";
 import { sending } from "./sending.js";
 import { fill, size } from "./wording.js";
 
@@ -10,6 +11,7 @@ const AT_ONCE = 2;
 // retried, `ended(job, answer, left)` hears of each end: `answer` is the record that was made, else `problem` stands in the job.
 export function transfers({ says, list, shape, address, prepare = () => {}, ended }) {
   const waiting = [];
+  const together = batch({ part: list.parentElement.querySelector("[data-batch]"), list, says });
   let active = 0;
 
   const hold = (event) => event.preventDefault();
@@ -23,12 +25,14 @@ export function transfers({ says, list, shape, address, prepare = () => {}, ende
     const job = { file, row, note: row.querySelector(".upload-note"), bar: row.querySelector("progress"), cancel: row.querySelector("[data-cancel]"), retry: row.querySelector("[data-retry]") };
     job.cancel.addEventListener("click", () => stop(job));
     job.retry.addEventListener("click", () => queue(job));
-    if (file.size > Number(says.limit)) end(job, "failed", fill(says.saysLarge, size(Number(says.limit))));
-    else queue(job);
+    if (file.size > Number(says.limit)) { begun(); end(job, "failed", fill(says.saysLarge, size(Number(says.limit)))); } else queue(job);
   }
+
+  const begun = () => together.begun(!active && !waiting.length);
 
   function queue(job) {
     prepare(job);
+    begun();
     job.problem = null;
     state(job, "waiting", says.saysWaiting);
     job.bar.value = 0;
@@ -46,6 +50,7 @@ export function transfers({ says, list, shape, address, prepare = () => {}, ende
 
   function end(job, name, note) {
     state(job, name, note);
+    together.ended(name === "done");
     job.cancel.hidden = true;
     job.retry.hidden = name !== "failed";
     job.bar.classList.toggle("progress-good", name === "done");
@@ -101,43 +106,4 @@ export function transfers({ says, list, shape, address, prepare = () => {}, ende
   }
 
   return { add };
-}
-
-// Everything that was dropped, folders opened all the way down.
-async function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return [...transfer.files];
-  const files = [];
-  async function walk(entry) {
-    if (entry.isFile) { files.push(await new Promise((done, failed) => entry.file(done, failed))); return; }
-    const reader = entry.createReader();
-    for (;;) {
-      const group = await new Promise((done, failed) => reader.readEntries(done, failed));
-      if (!group.length) return;
-      for (const inner of group) await walk(inner);
-    }
-  }
-  for (const entry of entries) await walk(entry);
-  return files.sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true }));
-}
-
-// Files chosen with `chooser`, dropped anywhere on the page (`zone` shows where) or pasted go to `take`.
-export function arrivals({ chooser, zone, take }) {
-  const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-  chooser.addEventListener("change", () => { take([...chooser.files]); chooser.value = ""; });
-  for (const name of ["dragenter", "dragover"]) {
-    document.addEventListener(name, (event) => {
-      if (!holdsFiles(event)) return;
-      event.preventDefault();
-      zone.dataset.over = "";
-    });
-  }
-  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) delete zone.dataset.over; });
-  document.addEventListener("drop", async (event) => {
-    if (!holdsFiles(event)) return;
-    event.preventDefault();
-    delete zone.dataset.over;
-    take(await dropped(event.dataTransfer));
-  });
-  document.addEventListener("paste", (event) => { if (!event.target.closest("input:not([type=hidden]), textarea, select")) take([...event.clipboardData.files]); });
 }

@@ -1,6 +1,7 @@
 // Files for one patient, dropped, pasted or chosen: each is filed with the type and the date that stand beside the drop zone.
 
-import { arrivals, transfers } from "./transfers.js";
+import { arrivals } from "./arrivals.js";
+import { transfers } from "./transfers.js";
 
 const TYPED = /^(\d{1,2})[ /.-]?(\d{1,2})[ /.-]?(\d{4}|\d{2})$/;
 
@@ -55,6 +56,6 @@ export default function upload(form) {
   form.addEventListener("submit", (event) => event.preventDefault());
   const take = (files) => files.forEach(queue.add);
   const chosen = [...chooser.files]; // before this script was there
-  arrivals({ chooser, zone: form.querySelector("[data-drop]"), take });
+  arrivals({ chooser, zone: form.querySelector("[data-drop]"), name: says.saysPasted, take });
   if (chosen.length) { chooser.value = ""; take(chosen); }
 }
