@@ -102,6 +102,7 @@ parts: softhsm
 # --- for those who change it -------------------------------------------------------------------------------------------
 
 screenshots: $(VENV)/dev.stamp parts ## the pictures of docs/screenshots, from a demo made for them
+	@! dpkg-query -s chromium >/dev/null 2>&1 || sh .ci/packages chromium-l10n
 	@$(BIN)/python -m tests.journeys.screenshots
 
 translations: $(VENV)/dev.stamp ## collect the texts, set their typography, compile them, name what has no French yet
