@@ -9,7 +9,7 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -234,8 +234,11 @@ def _by_copy(copy: TokenCopy | None, keys: str, now: int) -> tuple[bool, str] | 
     return (True, detail) if days <= REHEARSAL_DAYS else (False, f"{detail}: coffre keys token-copy")
 
 
-def check_scanner(settings: ScanSettings) -> Check:
-    """Whether the virus scanner gives its word on a probe. Raises ScannerUnavailable where the policy is ``refuse``."""
+def check_scanner(settings: ScanSettings, apart: int = 0) -> Check:
+    """Whether the virus scanner gives its word on a probe; ``apart``: how many files are in quarantine.
+
+    Raises ScannerUnavailable where the policy is ``refuse``.
+    """
     with closing(Scanner(settings).begin()) as scanning:
         scanning.feed(b"a probe")
         result = scanning.finish()
@@ -244,7 +247,7 @@ def check_scanner(settings: ScanSettings) -> Check:
         Scan.CLEAN: "a probe was scanned",
         Scan.MISSED: "it does not answer: documents come in marked as not scanned",
     }
-    return Check("scanner", result is not Scan.MISSED, words[result])
+    return Check("scanner", result is not Scan.MISSED, words[result] + (f"; {apart} in quarantine" if apart else ""))
 
 
 def check_documents(seen: Watch) -> Check:
@@ -307,8 +310,7 @@ def _live_checks(vault: Vault) -> Iterator[Callable[[], Check]]:
         return check_recovery(vault.keyring.slot(), copy, keys, vault.clock())
 
     def scanner() -> Check:
-        found, apart = check_scanner(vault.settings.scan), vault.quarantine.total()
-        return replace(found, detail=f"{found.detail}; {apart} in quarantine") if apart else found
+        return check_scanner(vault.settings.scan, vault.quarantine.total())
 
     def documents() -> Check:
         return check_documents(vault.patrol.watch())

@@ -219,7 +219,9 @@ def test_without_a_scanner_a_document_says_so(desks: Desks) -> None:
 
 def test_doctor_asks_the_scanner(odd: Callable[..., OddScanner], tmp_path: Path) -> None:
     with odd() as scanner:
-        assert check_scanner(ScanSettings(scanner.path)).ok
+        assert check_scanner(ScanSettings(scanner.path)).detail == "a probe was scanned"
+        found = check_scanner(ScanSettings(scanner.path), 2)
+        assert (found.ok, found.detail) == (True, "a probe was scanned; 2 in quarantine")
     assert not check_scanner(ScanSettings(tmp_path / "nobody", ScanPolicy.MARK)).ok
     with pytest.raises(ScannerUnavailable):
         check_scanner(ScanSettings(tmp_path / "nobody"))
