@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date
 
 from kms.keys import Secret
@@ -48,7 +48,15 @@ def _context(tenant: TenantId, place: Place) -> bytes:
 
 def seal_description(scope_key: Secret, tenant: TenantId, place: Place, description: Description) -> bytes:
     """The description as JSON under the scope's field key, bound to ``place``."""
-    fields = asdict(description) | {"act_date": description.act_date.isoformat() if description.act_date else None}
+    fields = {
+        "type": description.type,
+        "act_date": description.act_date.isoformat() if description.act_date else None,
+        "file_name": description.file_name,
+        "media_type": description.media_type,
+        "sha256": description.sha256,
+        "note": description.note,
+        "scan": description.scan,
+    }
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return seal_field(scope_key, _context(tenant, place), text.encode())
 

@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 BATCH = 256
 """Jobs a batch may hold: enough to amortise one fsync, few enough that nobody waits long."""
+READERS = 16
+"""Connections to a SQLite file that wait for the next reader; more are opened when needed, and closed after."""
 WRITE_TIMEOUT_S = 30
 """How long a caller waits for its job; the writer itself fails earlier, by BUSY_MS or the disk."""
 ADVISORY_LOCK = 0x636F_6666_7265
@@ -108,6 +110,8 @@ class Database:
     def __init__(self, url: str | URL, password_file: Path | None = None, *, busy_ms: int = BUSY_MS) -> None:
         """Raises BadSettings, StorageUnavailable (a SQLite file that can't be made); a server may be away."""
         self._engine = open_engine(url, password_file, busy_ms=busy_ms)
+        self._readers: list[Connection] = []
+        self._keeps_readers = self.is_sqlite and self._engine.url.database not in {None, "", ":memory:"}
         self._busy_ms = busy_ms
         self._participants: list[Participant] = []
         self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -132,11 +136,33 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A read transaction: one consistent snapshot. Raises StorageUnavailable."""
         try:
-            with self._engine.connect() as connection:
-                connection.begin()  # here and not at the first statement, which may be said to the driver itself
+            with self._reader() as connection:
+                snapshot = connection.begin()  # here and not at the first statement: it may be said to the driver itself
                 yield connection
+                snapshot.rollback()
         except SQLAlchemyError as error:
             raise _storage_error(error) from error
+
+    @contextmanager
+    def _reader(self) -> Iterator[Connection]:
+        """A connection that nobody else uses meanwhile.
+
+        Those to a SQLite file are put aside as they are: each access reads twice or more, and to have one made ready by the
+        pool, and taken back, costs several times what a snapshot does. Where an error left one, it is not used again.
+        """
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = self._engine.connect()
+        is_kept = False
+        try:
+            yield connection
+            is_kept = self._keeps_readers and len(self._readers) < READERS and not self._closed
+        finally:
+            if is_kept:
+                self._readers.append(connection)
+            else:
+                connection.close()
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -204,6 +230,8 @@ class Database:
                 self._jobs.put(_STOP)
                 self._writer.join(WRITE_TIMEOUT_S)
                 self._writer = None
+        while self._readers:
+            self._readers.pop().close()
         self._engine.dispose()
 
     def _start(self) -> None:

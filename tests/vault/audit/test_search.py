@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy import event as sqlalchemy_event
 
 from tests.vault.audit.conftest import Rig, created, document, patient, person, viewed
@@ -145,14 +146,15 @@ def steps_for(rig: Rig, filters: Filters) -> int:
         steps[0] += 1
         return 0
 
-    def watch(driver: Any, *_: object) -> None:
+    def watch(connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
         driver.set_progress_handler(tick, 100)
 
-    sqlalchemy_event.listen(rig.db.engine, "checkout", watch)
+    sqlalchemy_event.listen(rig.db.engine, "begin", watch)
     try:
         rows, _ = Search(rig.log).newest(filters, before=None, limit=50)
     finally:
-        sqlalchemy_event.remove(rig.db.engine, "checkout", watch)
+        sqlalchemy_event.remove(rig.db.engine, "begin", watch)
     assert len(rows) <= 50
     return steps[0]
 

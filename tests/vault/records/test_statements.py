@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from tests.conftest import Clock
 from tests.vault.records.desk import Desk, open_desk
@@ -28,15 +28,16 @@ def test_hot_statements_never_read_every_document(desk: Desk) -> None:
         if statement.startswith("SELECT") and "document_versions" in statement:
             seen.append(statement)
 
-    def listen(driver: sqlite3.Connection, *_: object) -> None:
+    def listen(connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
         driver.set_trace_callback(watch)  # whatever is said to SQLite, by SQLAlchemy or past it
 
-    event.listen(desk.house.db.engine, "checkout", listen)
+    event.listen(desk.house.db.engine, "begin", listen)
     filed = desk.deposit()
     desk.documents.list(desk.clinician, desk.patient)
     with desk.documents.open(desk.clinician, filed.id, Action.DOCUMENT_DOWNLOAD) as opened:
         assert b"".join(opened.read())
-    event.remove(desk.house.db.engine, "checkout", listen)
+    event.remove(desk.house.db.engine, "begin", listen)
     plans = {step for statement in seen for step in desk.plan(statement)} - {"SCAN CONSTANT ROW"}
     assert len(seen) >= 3
     assert not [step for step in plans if step.startswith("SCAN") or "(state=?" in step], plans
