@@ -135,8 +135,8 @@ def _judged(event: str, act: Judging) -> Response:
     except Invalid as error:
         position = request.form.get("incident", type=int)
         return html(_page(error, event) if position is None else _incident(position, error), 422)
-    back = {"month": _month().isoformat(), "detector": _detector() or None, "done": "review-recorded"}
-    return redirect(url_for("review.index", **back), 303)
+    at = url_for("review.index", month=_month().isoformat(), detector=_detector(), done="review-recorded")
+    return redirect(at, 303)
 
 
 def detector_label(slug: str) -> str:

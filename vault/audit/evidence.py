@@ -6,23 +6,25 @@ from fence to fence, so that a withheld one leaves a hole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from vault.audit import canonical, paths, tiles, tree
 from vault.audit.append import AuditLog, Receipt
 from vault.audit.checkpoint import Signed
-from vault.audit.entries import Entry, entry_at
+from vault.audit.entries import entry_at
 from vault.audit.formats.bundle import FORMAT, Item, encoded, line
 from vault.audit.groups import Group
-from vault.audit.reading import PAGE, Reader, entries_of
+from vault.audit.reading import PAGE, SEALED, Reader
 from vault.audit.search import Filters, Search
 from vault.errors import NotFound
 from vault.model import Actor
+from vault.storage.schema import audit_entries
 
 
 class Kind(StrEnum):
@@ -73,7 +75,7 @@ def single_proof(log: AuditLog, head: Signed, position: int) -> str:
         path = tree.inclusion_proof(position, head.checkpoint.size, tiles.Nodes(connection, head.checkpoint.size))
     known = reader.patients([row]).get(row.patient_index) if row.patient_index else None
     hashed = tree.leaf_hash(row.leaf)
-    item = Item(position, row.leaf, hashed, reader.opened(row, known[1] if known else None, hashed))
+    item = position, row.leaf, hashed, reader.opened(row, known[1] if known else None, hashed), None, False
     lines = [
         "c2sp.org/tlog-proof@v1",
         f"extra {encoded(line(item).strip().encode())}",
@@ -146,36 +148,39 @@ class Evidence:
         reader, search = Reader(self.log, is_one_pass=True), Search(self.log)
         while start < end:
             with self.log.db.read() as connection:
-                rows = entries_of(connection.execute(search.stretch(ways, start, end).rows(PAGE)))
+                rows = connection.execute(search.stretch(ways, start, end).rows(PAGE, SEALED)).cursor.fetchall()
                 if not rows:
                     return
                 nodes = tiles.Nodes(connection, self.head.checkpoint.size) if proven else None
                 yield self._items(rows, reader, nodes)
-            start = rows[-1].position + 1
+            start = rows[-1][0] + 1
 
-    def _items(self, rows: list[Entry], reader: Reader, nodes: tiles.Nodes | None) -> list[Item]:
-        patients = reader.patients(rows)
-        made = []
-        for row in rows:
-            known = patients.get(row.patient_index or b"")
-            hashed = tree.leaf_hash(row.leaf)
-            opened = reader.opened(row, known[1] if known else None, hashed)
-            made.append(Item(row.position, row.leaf, hashed, opened, self._proof(row.position, nodes)))
+    def _items(self, rows: Sequence[Sequence[Any]], reader: Reader, nodes: tiles.Nodes | None) -> list[Item]:
+        """``rows`` are those of reading.SEALED, straight from the driver."""
+        patients = reader.known({blind for _, _, blind, *_ in rows if blind})
+        open_all, leaf_hash = self.log.keys().open_all, tree.leaf_hash
+        made: list[Item] = []
+        for position, leaf, blind, *sealed in rows:
+            known = patients.get(blind) if blind else None
+            hashed = leaf_hash(leaf)
+            opened = open_all(sealed, position, hashed, blind, known[1] if known else None)
+            made.append((position, leaf, hashed, opened, None if nodes is None else self._proof(position, nodes), False))
         return made
 
-    def _proof(self, position: int, nodes: tiles.Nodes | None) -> tuple[bytes, ...] | None:
-        return None if nodes is None else tuple(tree.inclusion_proof(position, self.head.checkpoint.size, nodes))
+    def _proof(self, position: int, nodes: tiles.Nodes) -> tuple[bytes, ...]:
+        return tuple(tree.inclusion_proof(position, self.head.checkpoint.size, nodes))
 
     def _single(self, position: int) -> Item:
         with self.log.db.read() as connection:
-            row = entry_at(connection, position)
-            if row is None:
+            query = select(*SEALED).where(audit_entries.c.position == position)
+            rows = connection.execute(query).cursor.fetchall()
+            if not rows:
                 raise NotFound(f"entry {position}")
-            return self._items([row], Reader(self.log), tiles.Nodes(connection, self.head.checkpoint.size))[0]
+            return self._items(rows, Reader(self.log), tiles.Nodes(connection, self.head.checkpoint.size))[0]
 
     def _fence(self, position: int, kind: Kind) -> Item:
         """An entry outside of what was asked: only the group that carries the counter is shown."""
-        item = self._single(position)
+        position, leaf, hashed, opened, proof, _ = self._single(position)
         shown = {Kind.PATIENT: (1,), Kind.ACTOR: (0,)}.get(kind, ())
-        actor, subject = (item.opened[n] if n in shown else None for n in (0, 1))
-        return Item(item.position, item.leaf, item.hash, (actor, subject, None, None), item.proof, is_fence=True)
+        actor, subject = (opened[n] if n in shown else None for n in (0, 1))
+        return position, leaf, hashed, (actor, subject, None, None), proof, True

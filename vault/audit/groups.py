@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import json
 from binascii import b2a_base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntFlag, StrEnum
 from functools import lru_cache
@@ -226,7 +226,7 @@ class LogKeys:
 
     def open_all(
         self,
-        sealed: Opened,
+        sealed: Sequence[bytes | None],
         position: int,
         leaf: bytes,
         patient_index: bytes | None,

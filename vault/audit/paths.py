@@ -126,7 +126,7 @@ class Stretch:
     is_sqlite: bool
     is_newest_first: bool = False
 
-    def positions(self, limit: int) -> Select[tuple[int]]:
+    def positions(self, limit: int) -> Select[int]:
         """The first ``limit`` of them."""
         parts = [self._along(select(_position), way).limit(limit) for way in self.ways]
         if not parts:
@@ -136,9 +136,9 @@ class Stretch:
         every = union_all(*[select(part.subquery().c.position) for part in parts]).subquery().c.position
         return select(every).order_by(self._turned(every)).limit(limit)
 
-    def rows(self, limit: int) -> Select[*tuple[object, ...]]:
-        """The same, as whole rows (reading.COLUMNS)."""
-        query = select(*COLUMNS)
+    def rows(self, limit: int, columns: Sequence[ColumnElement[Any]] = COLUMNS) -> Select[*tuple[object, ...]]:
+        """The same, as whole rows (reading.COLUMNS) or the columns given."""
+        query = select(*columns)
         match self.ways:
             case []:
                 return self._plain(query).limit(limit)
@@ -147,7 +147,7 @@ class Stretch:
             case _:
                 return query.where(_position.in_(self.positions(limit))).order_by(self._turned(_position))
 
-    def counted(self, most: int) -> Select[tuple[int]]:
+    def counted(self, most: int) -> Select[int]:
         """How many they are; counting ends at ``most``."""
         return select(func.count()).select_from(self.positions(most).subquery())
 

@@ -141,7 +141,7 @@ class Search:
     def _keyed(self, filters: Filters) -> dict[str, bytes]:
         """Index column → keyed value of what the filters name; of what contradicts itself or nobody knows, NOBODY."""
         blind = self._log.keys().blind
-        actors = [("person", filters.actor)] if filters.actor else []
+        actors: list[tuple[str, str]] = [("person", filters.actor)] if filters.actor else []
         actors += [("anonymous", filters.anonymous)] if filters.anonymous else []
         found: dict[str, bytes] = {}
         if actors:

@@ -77,7 +77,7 @@ def filled(rig: Rig, count: int) -> None:
 
     rig.db.write(lambda connection: insert_entries(connection, [entry(n) for n in range(start, start + count)]))
     if not rig.db.is_sqlite:
-        rig.db.write(lambda connection: connection.execute(text("ANALYZE audit_entries")) and None)
+        rig.sql("ANALYZE audit_entries")
 
 
 @pytest.fixture(scope="module")
