@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import statistics
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pypdfium2
@@ -18,17 +20,28 @@ from vault.rendering.recognise import MediaType
 from vault.rendering.renderer import Renderer
 
 SMALL, LARGE = 2_000, sized("PATIENTS", 20_000, 200_000)
-"""``COFFRE_BENCH_PATIENTS=200000`` is the whole measure; settling so many takes some minutes."""
+"""``COFFRE_BENCH_PATIENTS=200000`` is the whole measure; settling so many takes minutes, once in ``COFFRE_BENCH_KEEP``."""
 KNOWN = 50
 WIDTH = 1240
 PAGE_BYTES = 2_000_000
 
 
+@contextmanager
+def place_of_practice() -> Iterator[Path]:
+    """A directory that goes away afterwards, or the one that is kept."""
+    if kept := os.environ.get("COFFRE_BENCH_KEEP"):
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        yield Path(kept)
+        return
+    with tempfile.TemporaryDirectory(prefix="coffre-bench-") as place:
+        yield Path(place)
+
+
 def search() -> Iterator[Figure]:
     """The same searches at both sizes, on a SoftHSM2 token; then what the index gives away to a thief of the database."""
-    with tempfile.TemporaryDirectory(prefix="coffre-bench-") as place, keys_in_token(Path(place)) as keys:
+    with place_of_practice() as place, keys_in_token(place) as keys:
         for count in (SMALL, LARGE):
-            with practice(keys, count, Path(place)) as settled:
+            with practice(keys, count, place) as settled:
                 yield from measured(settled)
 
 
