@@ -19,7 +19,7 @@ from vault.audit.events import Action, Outcome
 from vault.audit.lines import Line, line_of
 from vault.audit.reading import COLUMNS, Reader
 from vault.errors import NotFound
-from vault.model import DocumentId, Micros, PersonId
+from vault.model import DocumentId, Micros, PatientId, PersonId
 from vault.storage.schema import audit_entries
 
 LOOKED: Final = frozenset({Action.DOCUMENT_VIEW, Action.DOCUMENT_PREVIEW})
@@ -57,11 +57,19 @@ class Incidents:
         self._log = log
         self._reader = Reader(log)
 
-    def readers(self, document: DocumentId, mover: PersonId) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Who had opened a document, ``mover`` apart, and who had taken a copy of it, ``mover`` too: paper is paper."""
-        lines = [line for line in self._lines(self._about(document), {}) if line.outcome is Outcome.GRANTED and line.actor_ref]
-        seen = dict.fromkeys(line.actor_ref for line in lines if line.action in LOOKED | TAKEN and line.actor_ref != mover)
-        return tuple(seen), tuple(dict.fromkeys(line.actor_ref for line in lines if line.action in TAKEN))
+    def readers(self, document: DocumentId, there: PatientId, mover: PersonId) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Who had opened a document in the file of ``there``, ``mover`` apart, and who had taken a copy of it there.
+
+        ``mover`` counts among those who took one: paper is paper.
+        """
+        rows = self._reader.rows(select(*COLUMNS).where(self._about(document)).order_by(audit_entries.c.position))
+        opened = [
+            (record.action, str((record.actor or {}).get("ref", "")))
+            for record in self._reader.open(rows)
+            if record.outcome is Outcome.GRANTED and record.patient == there and record.action in LOOKED | TAKEN
+        ]
+        seen = dict.fromkeys(person for _, person in opened if person not in {"", mover})
+        return tuple(seen), tuple(dict.fromkeys(person for action, person in opened if action in TAKEN and person))
 
     def draft(self, position: int, names: Mapping[PersonId, str]) -> Incident:
         """The draft that the alert at ``position`` raised. Raises NotFound for another kind of entry."""

@@ -71,7 +71,7 @@ def refile(rooms: Rooms, actor: Actor, document: DocumentId, patient: PatientId,
             for where in (current.patient, patient)
         ]
         incidents = Incidents(rooms.log)
-        _, known_taken = incidents.readers(document, actor.person)
+        _, known_taken = incidents.readers(document, current.patient, actor.person)
         if known_taken:
             events.append(_incident(events[0], len(known_taken)))
 
@@ -87,7 +87,7 @@ def refile(rooms: Rooms, actor: Actor, document: DocumentId, patient: PatientId,
                 transaction.record(event)
 
         rooms.log.transact(work)
-    seen, taken = incidents.readers(document, actor.person)
+    seen, taken = incidents.readers(document, current.patient, actor.person)
     if taken and not known_taken:  # while it was being moved
         rooms.log.record(_incident(events[0], len(taken)))
     return Refiled(document_of(moved[0], description), seen, taken)

@@ -15,13 +15,17 @@ from tests.kms.fake import FakeKeyService
 from tests.vault.audit.conftest import Rig, created, open_rig, patient, person, viewed
 from vault.audit import offline
 from vault.audit.auditing import Format
-from vault.audit.events import Action, Event, Outcome, System
+from vault.audit.detect import Detector
+from vault.audit.events import Action, Event, Note, Outcome, Subject, System
 from vault.audit.groups import Flag
+from vault.audit.incidents import Incidents
 from vault.audit.keeper import Keeper, this_run
 from vault.audit.retention import Durations
+from vault.audit.review import Judgement
 from vault.audit.search import Filters
 from vault.audit.verify import Fault
-from vault.model import Micros
+from vault.errors import Forbidden, NotFound
+from vault.model import DocumentId, Micros
 from vault.settings import DatabaseSettings
 
 
@@ -101,3 +105,34 @@ def test_a_serving_process_says_when_it_starts_and_stops(two: tuple[Rig, Rig]) -
         Action.SYSTEM_UNCLEAN_START,
         Action.SYSTEM_START,
     ]
+
+
+def test_an_incident_is_told_by_the_log_alone(two: tuple[Rig, Rig]) -> None:
+    rig, other = two
+    wrong, paper, op = Subject(patient(1), DocumentId("d" * 32)), DocumentId("d" * 32), "e" * 32
+    moved = Event(Action.DOCUMENT_REFILE, Outcome.SUCCESS, person(2), wrong, Note(reason="Homonyme"), op=op)
+    drafted = Event(Action.AUDIT_ALERT_RAISED, Outcome.SUCCESS, System("refiling"), wrong, Note(code=Detector.MISFILED), op=op)
+    rig.log.record_all([created(1), created(2)])
+    rig.log.record(Event(Action.DOCUMENT_DOWNLOAD, Outcome.GRANTED, person(0), Subject(patient(2), paper)))
+    rig.log.record(Event(Action.DOCUMENT_UPLOAD, Outcome.SUCCESS, person(1), wrong))
+    rig.log.record(Event(Action.DOCUMENT_VIEW, Outcome.GRANTED, person(0), wrong))
+    rig.log.record(Event(Action.DOCUMENT_PRINT, Outcome.DENIED, person(3), wrong))
+    rig.log.record(Event(Action.DOCUMENT_PRINT, Outcome.GRANTED, person(2), wrong))
+    assert Incidents(rig.log).readers(paper, patient(1), person(2).person) == ((person(0).person,), (person(2).person,))
+    assert Incidents(rig.log).readers(paper, patient(2), person(2).person) == ((person(0).person,), (person(0).person,))
+    raised = rig.log.record_all([moved, drafted])[1]
+    draft = other.auditing.incident(other.auditor(), raised.position)
+    assert [(line.actor_ref, line.action) for line in draft.accesses] == [
+        (person(0).person, Action.DOCUMENT_VIEW),
+        (person(2).person, Action.DOCUMENT_PRINT),
+    ]
+    assert draft.filed is not None
+    assert draft.corrected is not None
+    assert (draft.filed.actor_ref, draft.corrected.reason, draft.closed) == (person(1).person, "Homonyme", None)
+    rig.auditing.close_alert(rig.auditor(), raised.event, Judgement.BREACH, "une copie est perdue")
+    closed = other.auditing.incident(other.auditor(), raised.position).closed
+    assert closed is not None
+    assert (closed.code, closed.reason) == ("breach", "une copie est perdue")
+    for position, reader, refusal in ((raised.position - 1, rig.auditor(), NotFound), (raised.position, person(1), Forbidden)):
+        with pytest.raises(refusal):
+            rig.auditing.incident(reader, position)
