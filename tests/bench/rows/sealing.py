@@ -113,7 +113,7 @@ def open_() -> Iterator[Figure]:
 def _peers(data: bytes) -> dict[str, tuple[Work, Work]]:
     """Whichever peers are installed (``pip install -e .[bench]``), and a word about the others: name → (seal, open).
 
-    The AWS Encryption SDK is measured without its material providers library, which refuses the ``cryptography`` of this product.
+    The AWS Encryption SDK goes without its material providers library, which refuses the ``cryptography`` of this product.
     """
     found: dict[str, tuple[Work, Work]] = {}
     for maker, name in ((_tink, "tink"), (_pyrage, "pyrage"), (_aws, "AWS Encryption SDK")):
