@@ -636,12 +636,11 @@ for _column in ("actor_index", "patient_index", "document_index", "person_index"
     _present = audit_entries.c[_column].is_not(None)
     Index(None, audit_entries.c[_column], audit_entries.c.position, sqlite_where=_present, postgresql_where=_present)
 _by("detector_index", where=audit_entries.c.detector_index.is_not(None))
-_by("outcome")
 _by("actor_index", "action", where=audit_entries.c.actor_index.is_not(None))
 for _who in ((), ("actor_index",)):
     _by(*_who, "flags", where=FLAGGED)
-_by("actor_index", "outcome", where=REFUSALS)
-_by("action", "outcome", where=REFUSALS)
+for _who in ((), ("actor_index",), ("action",)):
+    _by(*_who, "outcome", where=REFUSALS)
 
 
 class AuditTileColumns(TypedColumns):

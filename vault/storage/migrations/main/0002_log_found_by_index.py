@@ -11,7 +11,7 @@ FLAGGED = "flags <> 0"
 REFUSALS = "outcome IN ('denied', 'failed')"
 INDEXES = {
     ("detector_index",): PRESENT.format("detector_index"),
-    ("outcome",): None,
+    ("outcome",): REFUSALS,
     ("actor_index", "action"): PRESENT.format("actor_index"),
     ("flags",): FLAGGED,
     ("actor_index", "flags"): FLAGGED,
@@ -28,6 +28,6 @@ def upgrade() -> None:
     op.drop_index("ix_audit_entries_position_flags", "audit_entries")
     op.drop_index("ix_audit_entries_refusals", "audit_entries")
     for columns, where in INDEXES.items():
-        condition = None if where is None else sa.text(where)
+        condition = sa.text(where)
         name = f"ix_audit_entries_by_{'_'.join(columns)}"
         op.create_index(name, "audit_entries", [*columns, "position"], sqlite_where=condition, postgresql_where=condition)
