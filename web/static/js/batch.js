@@ -7,12 +7,22 @@ export function batch({ part, list, says }) {
   const note = part.querySelector("[data-batch-note]");
   const bar = part.querySelector("progress");
   let run = { all: 0, over: 0, wrong: 0 };
+  let isGathering = false; // files of one drop come one after the other, and one that is too large ends at once
 
   return {
-    // `isNew` where nothing else was under way.
-    begun(isNew) {
-      if (isNew) run = { all: 0, over: 0, wrong: 0 };
+    // `isIdle` where nothing else is under way.
+    begun(isIdle) {
+      if (isIdle && !isGathering) run = { all: 0, over: 0, wrong: 0 };
+      isGathering = true;
+      setTimeout(() => { isGathering = false; });
       run.all += 1;
+      show();
+    },
+    // One that had ended badly is tried once more.
+    again() {
+      if (!run.wrong) { this.begun(true); return; }
+      run.over -= 1;
+      run.wrong -= 1;
       show();
     },
     ended(isGood) {

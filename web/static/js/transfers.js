@@ -24,15 +24,14 @@ export function transfers({ says, list, shape, address, prepare = () => {}, ende
     list.append(row);
     const job = { file, row, note: row.querySelector(".upload-note"), bar: row.querySelector("progress"), cancel: row.querySelector("[data-cancel]"), retry: row.querySelector("[data-retry]") };
     job.cancel.addEventListener("click", () => stop(job));
-    job.retry.addEventListener("click", () => queue(job));
-    if (file.size > Number(says.limit)) { begun(); end(job, "failed", fill(says.saysLarge, size(Number(says.limit)))); } else queue(job);
+    job.retry.addEventListener("click", () => { together.again(); queue(job); });
+    together.begun(!active && !waiting.length);
+    if (file.size > Number(says.limit)) end(job, "failed", fill(says.saysLarge, size(Number(says.limit))));
+    else queue(job);
   }
-
-  const begun = () => together.begun(!active && !waiting.length);
 
   function queue(job) {
     prepare(job);
-    begun();
     job.problem = null;
     state(job, "waiting", says.saysWaiting);
     job.bar.value = 0;
