@@ -103,7 +103,8 @@ def stored_patients(connection: Connection, wanted: Sequence[PatientId]) -> list
 def kept_patients(connection: Connection, found: Sequence[StoredPatient]) -> dict[PatientId, StoredPatient]:
     """By each record's id, the record that stands for its file."""
     absorbed = {stored.merged_into for stored in found if stored.merged_into is not None}
-    roots = {stored.id: stored for stored in (*found, *stored_patients(connection, sorted(absorbed)))}
+    kept = stored_patients(connection, sorted(absorbed)) if absorbed else ()
+    roots = {stored.id: stored for stored in (*found, *kept)}
     return {stored.id: roots[stored.merged_into or stored.id] for stored in found}
 
 
