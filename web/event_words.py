@@ -52,6 +52,8 @@ CODES: dict[str, LazyString] = {
     "back_to_inbox": _("back to the inbox"),
     "refiled": _("refiled"),
     "draft": _("still in the inbox"),
+    "quarantine": _("destroyed from quarantine"),
+    "quarantine_expired": _("destroyed at the end of its days in quarantine"),
     "departure": _("departure"),
     "reviewed": _("access confirmed"),
     "unused": _("account unused"),
