@@ -11,7 +11,7 @@ from flask_babel import LazyString, get_locale, gettext, ngettext
 from flask_babel import lazy_gettext as _
 
 from vault.audit.detect import Detector
-from vault.audit.events import Action
+from vault.audit.events import Action, Outcome
 from vault.audit.lines import Line
 from web import wording
 from web.errors import TABLE
@@ -85,14 +85,15 @@ def details(line: Line) -> list[str]:
     """What is left to say, in words; ``Line.detail`` says the same in codes."""
     language = str(get_locale() or "fr")
     said: list[str] = []
-    if line.code and line.action is not Action.AUDIT_EXPORT:
+    if line.code and line.action is not Action.AUDIT_EXPORT and line.outcome not in {Outcome.DENIED, Outcome.FAILED}:
         said.append(code_words(line.code))
     if line.version is not None:
         said.append(gettext("version %(number)s", number=line.version))
     if line.bytes is not None:
         said.append(wording.size(line.bytes, language))
     if line.count is not None:
-        said.append(ngettext("%(num)s item", "%(num)s items", line.count, num=wording.number(line.count, language)))
+        count = wording.number(line.count, language)
+        said.append(ngettext("%(number)s item", "%(number)s items", line.count, number=count))
     return said
 
 

@@ -10,7 +10,10 @@ import pytest
 
 from tests.web.conftest import Browser, Practice
 from vault.audit import offline
+from vault.audit.detect import Detector
+from vault.audit.events import Action, Event, Note, Outcome, Subject, System
 from vault.audit.questions import QUESTIONS
+from web.audit import OWN_QUESTIONS
 
 
 @pytest.fixture
@@ -40,6 +43,7 @@ def test_a_patient_is_given_a_report_in_plain_french(house: Practice) -> None:
     assert "RAPPORTEAU" in paper.upper()
     assert "Dr Claire (soignant)" in paper
     assert "Cabinet des Tilleuls" in paper
+    assert "date de naissance : 12 mars 1980" in paper
     assert "<style" not in paper, "the policy of the page lets no inline style through"
     assert house.events("patient.report_given") == ["success"]
     empty = browser.post("/audit/report", {"reference": wanted, "until": "2001-01-01"})
@@ -150,3 +154,35 @@ def test_a_user_name_of_a_megabyte_is_refused_and_leaves_a_small_entry(house: Pr
         columns = "leaf, actor_sealed, subject_sealed, client_sealed, note_sealed"
         rows = connection.exec_driver_sql(f"SELECT {columns} FROM audit_entries WHERE position >= {before}").all()
     assert all(sum(len(part) for part in row if part) < 4_096 for row in rows)
+
+
+def test_alerts_are_found_by_their_detector_and_an_event_speaks_in_words(house: Practice) -> None:
+    def alert(detector: Detector) -> Event:
+        note = Note(code=detector.value, count=1_034)
+        return Event(Action.AUDIT_ALERT_RAISED, Outcome.SUCCESS, System("detect"), Subject(person="f" * 32), note)
+
+    raised = house.vault.log.record_all([alert(Detector.MASS_ACCESS), alert(Detector.CLOCK)])
+    browser = house.browser("nadia")
+
+    def page(path: str) -> str:
+        answer = browser.client.get(path)
+        assert answer.status_code == 200, path
+        return html.unescape(answer.get_data(as_text=True))
+
+    assert "Toutes les alertes · 2" in page("/review")
+    waiting = page("/review?detector=mass_access")
+    assert "Beaucoup de dossiers ouverts en peu de temps · 1" in waiting
+    assert waiting.count('name="reason"') == waiting.count("/review/sample/") + 1
+    listed = page("/audit?detector=mass_access")
+    assert "1 événement correspond." in listed
+    assert f"/audit/events/{raised[0].position}" in listed
+    assert f"/audit/events/{raised[1].position}" not in listed
+    assert "Beaucoup de dossiers ouverts en peu de temps · 1\u202f034 éléments" in page(f"/audit/events/{raised[0].position}")
+    own = page("/audit/events/2").replace("\u202f", " ")
+    assert "(auth.login)" in own or "Action" in own
+    asked = {name for name in QUESTIONS if f"question={name}" in page("/audit")}
+    assert asked == set(QUESTIONS)
+    browser = house.browser("claire")
+    assert {name for name in QUESTIONS if f"question={name}" in page("/audit")} == set(OWN_QUESTIONS)
+    browser = house.browser("thomas")
+    assert {name for name in QUESTIONS if f"question={name}" in page("/audit")} == {"keys"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from html import escape
 from itertools import groupby
 from typing import Final
@@ -42,9 +42,21 @@ _STYLE: Final = (
 
 def day_of(at: int) -> str:
     """A French date: 3 mars 2026."""
-    moment = datetime.fromtimestamp(at // 1_000_000, UTC).astimezone(ZONE)
-    day = "1er" if moment.day == 1 else str(moment.day)
-    return f"{day} {_MONTHS[moment.month - 1]} {moment.year}"
+    return _day(datetime.fromtimestamp(at // 1_000_000, UTC).astimezone(ZONE).date())
+
+
+def _named(patient: str) -> str:
+    """``MARTIN Zoé, 1980-03-12`` as a paper says it; a birth date that is not whole stays as it is."""
+    name, comma, born = patient.rpartition(", ")
+    try:
+        day = date.fromisoformat(born)
+    except ValueError:
+        return f"<strong>{escape(patient)}</strong>"
+    return f"<strong>{escape(name)}</strong>{comma}date de naissance : {_day(day)}"
+
+
+def _day(day: date) -> str:
+    return f"{'1er' if day.day == 1 else day.day} {_MONTHS[day.month - 1]} {day.year}"
 
 
 def _hour(at: int) -> str:
@@ -75,7 +87,7 @@ def _who(line: Line) -> str:
 def _what(line: Line) -> str:
     words = WORDS["fr"][line.action]
     refused = " (refusé)" if line.outcome in {Outcome.DENIED, Outcome.FAILED} else ""
-    urgent = " — accès d'urgence" if line.is_breakglass and line.action is not Action.ACCESS_BREAKGLASS else ""
+    urgent = " – accès d'urgence" if line.is_breakglass and line.action is not Action.ACCESS_BREAKGLASS else ""
     return f"{words}{refused}{urgent}"
 
 
@@ -89,7 +101,7 @@ def access_report(patient: str, lines: Iterable[Line], practice: str, made_at: i
         "Ce journal est scellé : personne, pas même le cabinet, ne peut en retirer une ligne sans que cela se voie."
     )
     parts = [
-        f"<p>Dossier de <strong>{escape(patient)}</strong> — {escape(practice)}, le {day_of(made_at)}.</p>",
+        f"<p>Dossier de {_named(patient)} – {escape(practice)}, le {day_of(made_at)}.</p>",
         f"<p>{why}</p>",
     ]
     count = 0
