@@ -7,6 +7,7 @@ LEAST_RATE bytes a second over a while is hung up on, so that a few hundred drib
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import time
 from contextlib import suppress
@@ -20,6 +21,8 @@ LEAST_RATE = 500
 """Bytes a second; a 2 MB scan at that rate would take an hour, so nobody at work is this slow."""
 LINGER_S = 5.0
 """How long a refused sender may go on before we stop listening."""
+AT_ONCE_MS = 5
+"""How long a thread stays with a connection for the next request: a page's come in a row, a person's do not."""
 SLICE = 64 * 1024
 """What is read at once from a refused sender, to be thrown away."""
 
@@ -96,6 +99,12 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no type hints
             self.patience = Patience(self.sock)
             self.parser.unreader.sock = self.patience
 
+    def goes_on(self) -> bool:
+        """Whether the peer's next request comes at once."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(self.parser.unreader.buf.getvalue() or poll.poll(AT_ONCE_MS))
+
     def leave(self) -> None:
         """Say good-bye in the caller's thread: a peer that is still sending must be let finish, or it never reads our answer.
 
@@ -134,13 +143,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
         self.enqueue_req(Connection(self.cfg, client, address, listener.getsockname()))
 
     def handle(self, conn: Connection) -> Any:
-        """One request of a connection, in a thread."""
-        if conn.patience is not None:
-            conn.patience.begin()
-        result = super().handle(conn)
-        if result is False:
-            conn.leave()
-        return result
+        """A request of a connection, in a thread, and those that follow at once.
+
+        gunicorn would give the connection back to its accepting thread after each one: two hand-overs, and under load each
+        waits for its turn with the interpreter.
+        """
+        while True:
+            if conn.patience is not None:
+                conn.patience.begin()
+            result = super().handle(conn)
+            if result is False:
+                conn.leave()
+            if result is not True or not self.alive or not conn.goes_on():
+                return result
 
     def handle_request(self, req: Any, conn: Connection) -> Any:
         """The same; what is sent goes through the connection's ``Patience`` as well."""

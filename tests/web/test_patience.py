@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import cast
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, cast
 
-from web.patience import GRACE_S, Patience
+import pytest
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+
+from web.patience import GRACE_S, Connection, Patience, Worker
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
 
 MIB = 1024 * 1024
 
@@ -82,3 +91,54 @@ def test_a_real_socket_takes_more_than_it_can_hold() -> None:
     reader.join()
     there.close()
     assert bytes(received) == data
+
+
+def answering(worker: Worker, ours: socket.socket) -> Future[object]:
+    """A connection of the worker's, handled in a thread of its own; what that gives back to the accepting thread."""
+    connection = Connection(worker.cfg, ours, ("127.0.0.1", 1), ("127.0.0.1", 2))
+    result: Future[object] = Future()
+    threading.Thread(target=lambda: result.set_result(worker.handle(connection)), daemon=True).start()
+    return result
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[Worker, list[int]]]:
+    """gunicorn's own worker without its accepting thread, and the threads in which it answered."""
+    threads = list[int]()
+
+    def application(_environ: object, start: StartResponse) -> list[bytes]:
+        threads.append(threading.get_ident())
+        start("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    settings = Config()
+    worker = Worker(1, 1, [], None, 30, settings, Logger(settings))
+    worker.wsgi = application
+    yield worker, threads
+    worker.tmp.close()
+
+
+def test_requests_in_a_row_stay_with_their_thread_and_a_pause_gives_it_back(served: tuple[Worker, list[int]]) -> None:
+    worker, threads = served
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.settimeout(30)
+        ask = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        theirs.sendall(ask * 3)  # the next ones are there when the first is answered
+        result = answering(worker, ours)
+        answers = b""
+        while answers.count(b"\r\n\r\nok") < 3:
+            answers += theirs.recv(4096)
+        assert result.result(30) is True  # kept alive, and handed back
+        assert len(threads) == 3
+        assert len(set(threads)) == 1
+
+
+def test_a_peer_that_goes_ends_the_thread_s_work(served: tuple[Worker, list[int]]) -> None:
+    worker, threads = served
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        theirs.shutdown(socket.SHUT_WR)
+        assert answering(worker, ours).result(30) is False
+        assert len(threads) == 1
