@@ -70,6 +70,13 @@ def tell(connection: Connection, person: PersonId, kind: Notice, now: int, about
     connection.execute(insert(notices).values(id=uuid4().hex, person=person, kind=kind, about=about, at=now))
 
 
+def tell_unless_waiting(connection: Connection, person: PersonId, kind: Notice, now: int, about: str | None = None) -> None:
+    """``tell``, unless one of this kind waits unread: a morning of infected scans is one notice and one mail."""
+    same = (notices.c.person == person) & (notices.c.kind == kind) & notices.c.read_at.is_(None)
+    if connection.execute(select(notices.c.id).where(same).limit(1)).first() is None:
+        tell(connection, person, kind, now, about)
+
+
 class Notices:
     """What has been told, and what has been read."""
 

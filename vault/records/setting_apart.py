@@ -12,7 +12,7 @@ from vault.audit.append import Transaction
 from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject
 from vault.errors import StorageUnavailable
 from vault.model import Actor, DocumentId, PatientId, ScopeId
-from vault.people.notices import Notice, tell
+from vault.people.notices import Notice, tell_unless_waiting
 from vault.people.roster import Roster
 from vault.records import quarantine_rows
 from vault.records.bodies import Apart, Hit
@@ -52,7 +52,7 @@ def _keep(rooms: Rooms, scope: ScopeId, sender: Sender, hit: Hit) -> DocumentId:
         if twin is None:
             quarantine_rows.add(tx.connection, stored)
             for warden in Roster.wardens(tx.connection):
-                tell(tx.connection, warden, Notice.QUARANTINED, stored.deposited_at, document)
+                tell_unless_waiting(tx.connection, warden, Notice.QUARANTINED, stored.deposited_at, document)
         subject = Subject(patient=sender.patient, document=document)
         tx.record(Event(Action.DOCUMENT_QUARANTINE, Outcome.SUCCESS, sender.actor, subject, note))
         return document

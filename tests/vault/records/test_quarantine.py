@@ -160,6 +160,17 @@ def test_equal_bytes_are_set_apart_once_and_told_each_time(odd: Odd, wards: Ward
         assert ward.notices() == sorted((who.person, document_of(first)) for who in (ward.owner, ward.admin))
 
 
+def test_a_morning_of_infected_scans_is_one_notice_until_it_is_read(odd: Odd, wards: Wards, clock: Clock) -> None:
+    with odd(reply=HIT) as scanner, wards(ScanSettings(scanner.path)) as ward:
+        for seed in (1, 2, 3):
+            ward.send(scan(seed=seed))
+        assert len(ward.notices()) == 2
+        ward.desk.house.people.notices.read_all(ward.owner, clock())
+        ward.send(scan(seed=4))
+        assert [person for person, _ in ward.notices()].count(ward.owner.person) == 2
+        assert [person for person, _ in ward.notices()].count(ward.admin.person) == 1
+
+
 def test_the_practice_may_refuse_instead(odd: Odd, wards: Wards) -> None:
     with odd(reply=HIT) as scanner, wards(ScanSettings(scanner.path, infected=InfectedPolicy.REFUSE)) as ward:
         with pytest.raises(Infected):
