@@ -60,7 +60,7 @@ def _day(day: date) -> str:
 
 
 def _hour(at: int) -> str:
-    return datetime.fromtimestamp(at // 1_000_000, UTC).astimezone(ZONE).strftime("%H h %M")
+    return datetime.fromtimestamp(at // 1_000_000, UTC).astimezone(ZONE).strftime("%H\u00a0h\u00a0%M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def _who(line: Line) -> str:
 def _what(line: Line) -> str:
     words = WORDS["fr"][line.action]
     refused = " (refusé)" if line.outcome in {Outcome.DENIED, Outcome.FAILED} else ""
-    urgent = " – accès d'urgence" if line.is_breakglass and line.action is not Action.ACCESS_BREAKGLASS else ""
+    urgent = " – accès d’urgence" if line.is_breakglass and line.action is not Action.ACCESS_BREAKGLASS else ""
     return f"{words}{refused}{urgent}"
 
 
@@ -97,7 +97,7 @@ def access_report(patient: str, lines: Iterable[Line], practice: str, made_at: i
     ``patient`` and ``practice`` are names. Reasons, addresses and document titles are left out: they may concern others.
     """
     why = (
-        "Chaque ligne est un accès à votre dossier, tel que le journal du cabinet l'a enregistré au moment même. "
+        "Chaque ligne est un accès à votre dossier, tel que le journal du cabinet l’a enregistré au moment même. "
         "Ce journal est scellé : personne, pas même le cabinet, ne peut en retirer une ligne sans que cela se voie."
     )
     parts = [
@@ -128,7 +128,7 @@ def sheet(signed: Signed, practice: str, facts: Mapping[str, str]) -> Paper:
     segno.make(signed.note, error="m").save(image, kind="svg", scale=3, xmldecl=False, svgns=True)
     said = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in facts.items())
     body = (
-        f"<p>{escape(practice)} — état du journal des accès le {day_of(signed.at)} à {_hour(signed.at)}, "
+        f"<p>{escape(practice)} – état du journal des accès le {day_of(signed.at)} à {_hour(signed.at)}, "
         f"{signed.checkpoint.size} lignes.</p><table>{said}</table>{image.getvalue().decode()}<pre>{escape(signed.note)}</pre>"
         "<p>À signer, dater et garder hors du cabinet. Plus tard : enregistrer le texte ci-dessus (ou lire le code) dans un "
         "fichier <code>garde.checkpoint</code>, puis <code>coffre audit verify --since garde.checkpoint</code>, ou donner ce "

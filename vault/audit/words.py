@@ -18,8 +18,8 @@ auth.password_reset|Mot de passe réinitialisé|Password reset
 auth.totp_enrolled|Second facteur installé|Second factor set up
 auth.totp_reset|Second facteur réinitialisé|Second factor reset
 auth.recovery_code_used|Code de secours utilisé|Recovery code used
-auth.passkey_added|Clé d'accès ajoutée|Passkey added
-auth.switch_user|Changement d'utilisateur|User switched
+auth.passkey_added|Clé d’accès ajoutée|Passkey added
+auth.switch_user|Changement d’utilisateur|User switched
 user.create|Compte créé|Account created
 user.update|Compte modifié|Account changed
 user.disable|Compte désactivé|Account disabled
@@ -27,8 +27,8 @@ user.enable|Compte réactivé|Account enabled
 user.delete|Compte supprimé|Account deleted
 role.grant|Rôle donné|Role granted
 role.revoke|Rôle retiré|Role revoked
-team.add|Ajout à l'équipe de soins|Added to the care team
-team.remove|Retrait de l'équipe de soins|Removed from the care team
+team.add|Ajout à l’équipe de soins|Added to the care team
+team.remove|Retrait de l’équipe de soins|Removed from the care team
 locum.window_set|Période de remplacement fixée|Locum period set
 patient.create|Dossier patient créé|Patient created
 patient.view|Dossier patient consulté|Patient viewed
@@ -39,7 +39,7 @@ patient.merge|Dossiers fusionnés|Patients merged
 patient.unmerge|Fusion annulée|Merge undone
 patient.restrict|Accès au dossier restreint|Patient restricted
 patient.erase|Dossier effacé|Patient erased
-patient.report_given|Relevé d'accès remis au patient|Access report given to the patient
+patient.report_given|Relevé d’accès remis au patient|Access report given to the patient
 document.upload|Document déposé|Document uploaded
 document.view|Document consulté|Document viewed
 document.preview|Fiche du document consultée|Document description viewed
@@ -80,7 +80,7 @@ audit.verify|Journal vérifié|Log verified
 audit.alert_raised|Alerte levée|Alert raised
 audit.alert_closed|Alerte close|Alert closed
 audit.sample_reviewed|Accès tiré au sort revu|Sampled access reviewed
-audit.subject_erased|Traces d'un patient effacées|A patient's traces erased
+audit.subject_erased|Traces d’un patient effacées|A patient's traces erased
 audit.purge|Journal purgé|Log purged
 key.create|Clé créée|Key created
 key.rotate|Clé renouvelée|Key rotated
@@ -106,8 +106,8 @@ system.restore_drill|Essai de restauration|Restore drill
 system.clock_step|Horloge déplacée|Clock moved
 privacy.breach_declared|Violation de données déclarée|Breach declared
 privacy.breach_closed|Violation de données close|Breach closed
-privacy.request_opened|Demande d'un patient ouverte|Patient request opened
-privacy.request_closed|Demande d'un patient close|Patient request closed
+privacy.request_opened|Demande d’un patient ouverte|Patient request opened
+privacy.request_closed|Demande d’un patient close|Patient request closed
 privacy.retention_proposed|Élimination proposée|Disposal proposed
 privacy.retention_approved|Élimination approuvée|Disposal approved
 """
