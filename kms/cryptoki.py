@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pkcs11
 from pkcs11 import KeyType, ObjectClass, PKCS11Error, _pkcs11
@@ -86,8 +86,7 @@ class Token:
     is_initialized: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Mechanism:
+class Mechanism(NamedTuple):
     """A mechanism and its parameter."""
 
     number: int
@@ -260,10 +259,12 @@ class Cryptoki:
 
     def encrypt(self, key: KeyObject, mechanism: Mechanism, plaintext: bytes | bytearray) -> bytes:
         """C_EncryptInit and C_Encrypt."""
-        frame = self._frame(mechanism, plaintext)
+        frame, session = self._frame(mechanism, plaintext), key.session.handle
         try:
-            self._direct("C_Encrypt", self._table.encrypt_init(key.session.handle, frame.address, key.handle))
-            self._direct("C_Encrypt", self._table.encrypt(key.session.handle, *frame.arguments))
+            if rv := self._table.encrypt_init(session, frame.address, key.handle):
+                raise CryptokiError("C_Encrypt", rv)
+            if rv := self._table.encrypt(session, *frame.arguments):
+                raise CryptokiError("C_Encrypt", rv)
             if mechanism.parameter is not None:
                 mechanism.parameter.iv = frame.iv(len(mechanism.parameter.iv))
             return bytes(frame.output())
@@ -272,10 +273,12 @@ class Cryptoki:
 
     def decrypt(self, key: KeyObject, mechanism: Mechanism, ciphertext: bytes) -> Secret:
         """C_DecryptInit and C_Decrypt, into memory of ours, which is wiped: the library would leave copies behind."""
-        frame = self._frame(mechanism, ciphertext)
+        frame, session = self._frame(mechanism, ciphertext), key.session.handle
         try:
-            self._direct("C_Decrypt", self._table.decrypt_init(key.session.handle, frame.address, key.handle))
-            self._direct("C_Decrypt", self._table.decrypt(key.session.handle, *frame.arguments))
+            if rv := self._table.decrypt_init(session, frame.address, key.handle):
+                raise CryptokiError("C_Decrypt", rv)
+            if rv := self._table.decrypt(session, *frame.arguments):
+                raise CryptokiError("C_Decrypt", rv)
             return Secret(frame.output())
         finally:
             frame.wipe(len(ciphertext) + OVERHEAD)

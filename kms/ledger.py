@@ -15,6 +15,8 @@ FRESH_SECONDS = 2.0
 """How old a view may be: a rotation by another process is noticed within this time."""
 RESERVED_WRAPS = 256
 """Wraps counted in advance, so that a durable write is rare; a crash overcounts, never undercounts."""
+RESERVED_CALLS = 16
+"""Calls in bulk counted in advance: a rotation writes this once for some thousand wraps."""
 WRAP_LIMIT = 2**32
 """NIST SP 800-38D 8.3: invocations of GCM with random 96-bit IVs under one key."""
 WRAP_ALARM = 2**28
@@ -89,9 +91,9 @@ class Ledger:
         with self._lock:
             left = self._reserved.get(record.number, 0)
             if left < wraps:
-                if record.wraps + wraps + RESERVED_WRAPS > WRAP_LIMIT:
+                reserve = max(RESERVED_WRAPS, RESERVED_CALLS * wraps)
+                if record.wraps + reserve > WRAP_LIMIT:
                     raise KeyWornOut(f"master key {record.number} has wrapped {record.wraps} secrets; run: coffre keys rotate")
-                reserve = max(RESERVED_WRAPS, wraps)
                 self._registry.count_wraps(record.number, reserve)
                 left += reserve
             self._reserved[record.number] = left - wraps

@@ -10,20 +10,23 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kms import constants as ck
-from kms.cryptoki import Cryptoki, CryptokiError, KeyObject, OpenSession, Token
+from kms.cryptoki import Cryptoki, CryptokiError, OpenSession, Token
 from kms.errors import Forked, KeysBusy, KeysUnavailable, KmsError, PinRefused, WrongToken
 from kms.keys import KeyUse
-from kms.lanes import Hanging, Lane
+from kms.lanes import Crowded, Hanging, Lanes
 from kms.module import borrow_module, return_module
 from kms.pin import PinFile
 from kms.profiles import Profile, find_profile
 from kms.settings import KmsSettings
+
+if TYPE_CHECKING:
+    from kms.suites import KeyInUse
 
 T = TypeVar("T")
 
@@ -50,7 +53,7 @@ class Session:
     open: OpenSession
     epoch: int
     token: Token
-    keys: dict[tuple[KeyUse, int], tuple[bytes, KeyObject]]
+    keys: dict[tuple[KeyUse, int], tuple[bytes, KeyInUse]]
     """Keys already found in this session, with their CKA_ID: a key object belongs to the session that found it."""
 
 
@@ -62,15 +65,13 @@ class _Anchor:
 
 
 class _Seat:
-    """One place in the pool: a lane, and its session in some epoch."""
+    """What a lane keeps: its session in some epoch."""
 
-    __slots__ = ("epoch", "keys", "lane", "open")
+    __slots__ = ("epoch", "session")
 
-    def __init__(self, name: str, returned: Callable[[_Seat, bool], None]) -> None:
+    def __init__(self) -> None:
         self.epoch = 0
-        self.open: OpenSession | None = None
-        self.keys: dict[tuple[KeyUse, int], tuple[bytes, KeyObject]] = {}
-        self.lane = Lane(name, lambda _lane, is_late: returned(self, is_late))
+        self.session: Session | None = None
 
 
 class Pool:
@@ -85,14 +86,10 @@ class Pool:
         self._pin = PinFile(settings.pin_file)
         self._limit = max(1, min(settings.sessions, self.profile.sessions) - 1)  # the anchor takes one
         self._pid = os.getpid()
-        self._mutex = threading.Lock()
-        self._free = threading.Condition(self._mutex)
-        self._waiting = 0
-        self._idle: list[_Seat] = []
-        self._seats = 0
-        self._hanging = 0
+        self._lanes = Lanes("coffre-keys", self._limit, _Seat, self._came_late)
+        self._probing = threading.Lock()
         self._probe_at = 0.0
-        self._keeper: Lane | None = None
+        self._keeper: Lanes[None] | None = None
         self._keeping = threading.Lock()
         self._attaching = threading.Lock()
         self._anchor: _Anchor | None = None
@@ -102,8 +99,15 @@ class Pool:
 
     # --- what the room calls ---
 
-    def run(self, work: Callable[[Session], T], *, timeout_ms: float | None = None, writable: bool = False) -> T:
-        """``work`` on a logged-in session, on a lane, within the deadline.
+    def run(
+        self,
+        work: Callable[[Session], T],
+        *,
+        timeout_ms: float | None = None,
+        writable: bool = False,
+        is_long: bool = False,
+    ) -> T:
+        """``work`` on a logged-in session, on a lane, within the deadline; nobody waits behind what ``is_long``.
 
         Once more in a new epoch where the token was lost meanwhile.
 
@@ -122,14 +126,14 @@ class Pool:
             self._reopen(deadline)
         epoch = self.module.epoch
         try:
-            return self._dispatch(work, deadline, writable)
+            return self._dispatch(work, deadline, writable, is_long)
         except CryptokiError as error:
             if error.rv not in ck.TOKEN_LOST:
                 raise
             self.lose(epoch)
             self._reopen(deadline)
             try:
-                return self._dispatch(work, deadline, writable)
+                return self._dispatch(work, deadline, writable, is_long)
             except CryptokiError as again:
                 raise KeysUnavailable(f"the token does not answer ({again})") from again
 
@@ -149,8 +153,7 @@ class Pool:
     @property
     def in_use(self) -> int:
         """Sessions borrowed now, hanging ones included."""
-        with self._free:
-            return self._seats - len(self._idle)
+        return self._lanes.in_use
 
     def close(self) -> None:
         """Close sessions and leave the module; idempotent, and nothing happens in a forked child."""
@@ -159,12 +162,8 @@ class Pool:
         self._is_closed = True
         if os.getpid() != self._pid:
             return
-        with self._free:
-            idle, self._idle = self._idle, []
-            self._seats -= len(idle)
-        for seat in idle:
-            self._close_session(seat.epoch, seat.open)
-            seat.lane.stop()
+        for seat in self._lanes.stop():
+            self._close_session(seat.epoch, seat.session and seat.session.open)
         anchor, self._anchor = self._anchor, None
         if anchor is not None:
             self._close_session(anchor.epoch, anchor.open)
@@ -173,100 +172,85 @@ class Pool:
         return_module(self.module)
 
     def _close_session(self, epoch: int, session: OpenSession | None) -> None:
-        if session is not None and epoch == self.module.epoch and not self._hanging:
+        if session is not None and epoch == self.module.epoch and not self._lanes.hanging:
             with suppress(CryptokiError):
                 self.module.cryptoki.close_session(session)
 
-    # --- borrowing ---
+    # --- lending a lane ---
 
-    def _dispatch(self, work: Callable[[Session], T], deadline: float, writable: bool) -> T:
-        now = time.monotonic()
-        seat = self._borrow(now + (deadline - now) / 2)  # a seat that comes too late would make a healthy call look hung
+    def _dispatch(self, work: Callable[[Session], T], deadline: float, writable: bool, is_long: bool) -> T:
+        if self._lanes.hanging:
+            self._admit()
+        seconds = deadline - time.monotonic()
         try:
-            epoch = self.module.enter(min(REOPEN_WAIT_SECONDS, max(0.0, deadline - time.monotonic())))
-        except KmsError:
-            self._give_back(seat)
-            raise
-        try:
-            result = seat.lane.call(
-                lambda: self._on_lane(seat, epoch, work, writable), max(1.0, (deadline - time.monotonic()) * 1000)
+            # a call that begins too late would make a healthy one look hung
+            result = self._lanes.call(
+                lambda seat: self._on_lane(seat, work, deadline, writable), seconds, seconds / 2, is_long=is_long
             )
+        except Crowded:
+            raise KeysBusy("every session on the token stayed busy") from None
         except Hanging:
-            with self._free:
-                self._hanging += 1
-                self._probe_at = time.monotonic() + PROBE_SECONDS
+            self._probe_at = time.monotonic() + PROBE_SECONDS
             raise KeysUnavailable("the token took too long to answer") from None
-        if self._hanging:
+        if self._probe_at:
             self._probe_at = 0.0  # it answers: let everybody in again
         return result
 
-    def _borrow(self, deadline: float) -> _Seat:
-        with self._mutex:
-            if self._hanging and self._probe_at:
+    def _admit(self) -> None:
+        """Who may try while calls hang. Raises KeysUnavailable for everybody else."""
+        with self._probing:
+            if self._probe_at:
                 now = time.monotonic()
-                if now < self._probe_at or self._hanging >= self._limit:
+                if now < self._probe_at or self._lanes.hanging >= self._limit:
                     raise KeysUnavailable("calls hang inside the key module")
                 self._probe_at = now + PROBE_SECONDS
-            if self._idle:
-                return self._idle.pop()
-            if self._seats >= self._limit:
-                self._waiting += 1
-                try:
-                    if not self._free.wait_for(lambda: self._idle, max(0.0, deadline - time.monotonic())):
-                        raise KeysBusy("every session on the token stayed busy")
-                    return self._idle.pop()
-                finally:
-                    self._waiting -= 1
-            self._seats += 1
-        return _Seat(f"coffre-keys-{self._seats}", self._returned)
 
-    def _give_back(self, seat: _Seat) -> None:
-        with self._mutex:
-            if self._is_closed:
-                self._seats -= 1
-                seat.lane.stop()
-                return
-            self._idle.append(seat)
-            if self._waiting:
-                self._free.notify()
-
-    def _returned(self, seat: _Seat, late: bool) -> None:
-        self.module.leave()
-        if late:
-            with self._free:
-                self._hanging -= 1
-                self._probe_at = 0.0
-        self._give_back(seat)
+    def _came_late(self) -> None:
+        self._probe_at = 0.0
 
     # --- on a lane's thread ---
 
-    def _on_lane(self, seat: _Seat, epoch: int, work: Callable[[Session], T], writable: bool) -> T:
-        if self.module.is_serialised:
-            with self.module.serialised():
-                return self._in_session(seat, epoch, work, writable)
-        return self._in_session(seat, epoch, work, writable)
+    def _on_lane(self, seat: _Seat, work: Callable[[Session], T], deadline: float, writable: bool) -> T:
+        epoch = self.module.enter(min(REOPEN_WAIT_SECONDS, (deadline - time.monotonic()) / 2))
+        try:
+            if self.module.is_serialised:
+                with self.module.serialised():
+                    return self._in_session(seat, epoch, work, writable)
+            return self._in_session(seat, epoch, work, writable)
+        finally:
+            self.module.leave()
 
     def _in_session(self, seat: _Seat, epoch: int, work: Callable[[Session], T], writable: bool) -> T:
-        cryptoki, anchor = self.module.cryptoki, self._anchor
+        if writable:
+            with self._writable(epoch) as opened:
+                return work(opened)
+        session = seat.session
+        if session is None or seat.epoch != epoch:
+            session = seat.session = self._open(epoch, writable=not self.profile.read_only_sessions)
+            seat.epoch = epoch
+        try:
+            return work(session)
+        except CryptokiError:  # an operation may still be active in it: never reuse a session that failed
+            seat.session = None
+            with suppress(CryptokiError):
+                session.cryptoki.close_session(session.open)
+            raise
+
+    @contextmanager
+    def _writable(self, epoch: int) -> Iterator[Session]:
+        session = self._open(epoch, writable=True)
+        try:
+            yield session
+        finally:
+            with suppress(CryptokiError):
+                session.cryptoki.close_session(session.open)
+
+    def _open(self, epoch: int, *, writable: bool) -> Session:
+        anchor = self._anchor
         if anchor is None or anchor.epoch != epoch:
             anchor = self._attach(epoch)
-        if writable:
-            opened = cryptoki.open_session(anchor.token, writable=True)
-            try:
-                return work(Session(cryptoki, opened, epoch, anchor.token, {}))
-            finally:
-                with suppress(CryptokiError):
-                    cryptoki.close_session(opened)
-        if seat.open is None or seat.epoch != epoch:
-            opened = cryptoki.open_session(anchor.token, writable=not self.profile.read_only_sessions)
-            seat.open, seat.epoch, seat.keys = opened, epoch, {}
-        try:
-            return work(Session(cryptoki, seat.open, epoch, anchor.token, seat.keys))
-        except CryptokiError:  # an operation may still be active in it: never reuse a session that failed
-            failed, seat.open = seat.open, None
-            with suppress(CryptokiError):
-                cryptoki.close_session(failed)
-            raise
+        cryptoki = self.module.cryptoki
+        return Session(cryptoki, cryptoki.open_session(anchor.token, writable=writable), epoch, anchor.token, {})
 
     def _attach(self, epoch: int) -> _Anchor:
         """Find the token and log in on the anchor, once an epoch.
@@ -323,16 +307,13 @@ class Pool:
                 return  # another caller has just done it
             stale = self.module.epoch
             if self._keeper is None:
-                self._keeper = Lane("coffre-keys-keeper", self._keeper_returned)
+                self._keeper = Lanes("coffre-keys-keeper", 1, lambda: None, lambda: None)
             keeper, remaining = self._keeper, max(0.001, deadline - time.monotonic())
             try:
-                keeper.call(lambda: self.module.reopen(stale, remaining), remaining * 1000)
-            except Hanging:
+                keeper.call(lambda _: self.module.reopen(stale, remaining), remaining, is_long=True)
+            except (Crowded, Hanging):
                 self._keeper = None
+                keeper.stop()
                 raise KeysUnavailable("the key module hangs while it is re-initialised") from None
         finally:
             self._keeping.release()
-
-    def _keeper_returned(self, lane: Lane, late: bool) -> None:
-        if late:
-            lane.stop()

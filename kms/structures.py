@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import struct
-import sys
 from collections.abc import Mapping
 from ctypes import Structure, addressof, byref, c_char, c_ulong, c_void_p
 from pathlib import Path
@@ -25,6 +24,7 @@ USER = 1
 """CKU_USER."""
 _HEAD = struct.Struct("@LPLPLLPLLL")
 """CK_MECHANISM, CK_GCM_PARAMS (v2.40, with ulIvBits) and the output's length, one after another."""
+_ULONG = struct.Struct("@L")
 _PARAMETER, _LENGTH = 24, 72
 """Where the second and the third begin."""
 _ROOM = 1024
@@ -110,7 +110,7 @@ class Frame:
 
     def output(self) -> memoryview:
         """What the call gave; overwritten by ``wipe`` and by the next call."""
-        length = int.from_bytes(self.view[_LENGTH : _LENGTH + ctypes.sizeof(ctypes.c_ulong)], sys.byteorder)
+        (length,) = _ULONG.unpack_from(self.view, _LENGTH)
         return self.view[self._output : self._output + length]
 
     def wipe(self, room: int) -> None:

@@ -62,7 +62,7 @@ def wrap(key: KeyInUse, secret: bytes | bytearray, context: bytes, random: Calla
         iv = mechanism.parameter.iv if mechanism.parameter else b""
     elif profile.iv_mode is IvMode.APPENDED:
         body, iv = body[: -profile.iv_bytes], body[-profile.iv_bytes :]
-    return join(parts._replace(iv=iv, body=body))
+    return join(Parts(profile.suite, key.number, profile.mechanism, iv, body))
 
 
 def unwrap(key: KeyInUse, parts: Parts, context: bytes) -> Secret:

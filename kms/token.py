@@ -35,6 +35,8 @@ The uneven rhythm defeats a module that fails every n-th call: no period hits al
 """
 TOGETHER = 64
 """How many secrets one call on a lane opens or rewraps: some milliseconds, far from any deadline."""
+A_FEW = 16
+"""Somebody else may wait behind so many: a quarter of a millisecond on a software token."""
 MISSING_SECONDS = 10.0
 """How long a key found missing on a healthy token is believed missing, before the token is looked at afresh."""
 
@@ -113,7 +115,7 @@ class TokenKeys:
                 raise
             return found
 
-        return self.pool.run(together)
+        return self.pool.run(together, is_long=len(work) > A_FEW)
 
     def rewrap(self, wrapped: WrappedKey, *, context: bytes) -> WrappedKey:
         """See KeyService.rewrap."""
@@ -150,7 +152,7 @@ class TokenKeys:
                     done.append(wrap(fresh, secret.view, context, self.entropy))
             return done
 
-        return self.pool.run(together)
+        return self.pool.run(together, is_long=True)
 
     def _rewrapped_or_error(self, wrapped: WrappedKey, context: bytes) -> WrappedKey | KmsError:
         try:
@@ -307,7 +309,8 @@ class TokenKeys:
 
     def _attempt(self, record: KeyRecord, work: Work[T]) -> T:
         """One try. An empty search is first taken for a lost token: only a later epoch can say that a key is missing."""
-        self._refuse_missing(record)
+        if self._missing:
+            self._refuse_missing(record)
         slot = (record.use, record.number)
         for _ in range(2):
             epoch = self.pool.module.epoch
@@ -319,19 +322,20 @@ class TokenKeys:
                     break
                 self.pool.lose(max(epoch, empty.epoch))
             else:
-                self._suspected.pop(slot, None)
+                if self._suspected:
+                    self._suspected.pop(slot, None)
                 return result
         raise self._absence(record)
 
     def _key(self, session: Session, record: KeyRecord) -> KeyInUse:
         """The key in this session, proved by its canary when it is first found there."""
         slot = (record.use, record.number)
-        key_id, known = session.keys.get(slot, (b"", None))
-        if key_id == record.key_id:
-            return KeyInUse(session, known, self.pool.profile, record.number)
+        key_id, key = session.keys.get(slot, (b"", None))
+        if key is not None and key_id == record.key_id:
+            return key
         key = KeyInUse(session, find(session, self.prefix, record), self.pool.profile, record.number)
         canary.check(key, record)
-        session.keys[slot] = (record.key_id, key.key)
+        session.keys[slot] = (record.key_id, key)
         return key
 
     def _prove(self, record: KeyRecord) -> None:
@@ -344,8 +348,6 @@ class TokenKeys:
             raise KeysUnavailable(f"the token does not do its work ({error})") from error
 
     def _refuse_missing(self, record: KeyRecord) -> None:
-        if not self._missing:
-            return
         since = self._missing.get((record.use, record.number))
         if since is not None and time.monotonic() - since < MISSING_SECONDS:
             raise KeyMissing(f"{record.use} key {record.number} is not on the token; restore the token's backup")

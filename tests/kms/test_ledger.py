@@ -34,6 +34,16 @@ def test_wraps_are_counted_in_advance_and_rarely_written() -> None:
     assert counted(registry) >= 3 * RESERVED_WRAPS + 999
 
 
+def test_wraps_in_bulk_are_written_more_rarely_still() -> None:
+    registry = with_wraps(0)
+    ledger, written = Ledger(registry), set[int]()
+    for calls in range(1, 65):
+        ledger.count_wraps(ledger.active(KeyUse.MASTER), 64)
+        assert counted(registry) >= 64 * calls
+        written.add(counted(registry))
+    assert len(written) == 4
+
+
 def test_a_crash_counts_too_many_and_never_too_few() -> None:
     registry = with_wraps(0)
     for crashes in range(1, 4):
