@@ -6,11 +6,9 @@ Safe to stop at any moment: each batch is one transaction, and what is left is r
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 from kms.errors import KmsError
 from kms.keys import KeyService, KeyUse, WrappedKey
@@ -21,8 +19,6 @@ from vault.storage.keyring import Keyring, ScopeRow
 
 BATCH = 512
 """Scope keys in one transaction: some 25 ms of work, so that clinicians' own writes never wait long."""
-HANDS = 2
-"""Batches with the token at once: it computes while this process packs the next."""
 SETTLE_SECONDS = 2.5
 """Other processes notice a new active key within 2 s (kms/ledger.py); scopes made before that stand under the old one."""
 NONE = ScopeId("")
@@ -88,21 +84,18 @@ class Rewrapping:
         return Rewrapped(active, done, tuple(failed.items()), left)
 
     def _pass(self, active: int, report: Callable[[int], None], per_second: int | None) -> tuple[int, dict[ScopeId, str]]:
-        """Once over everything by id: the token works on two batches while the database writes the one before."""
+        """Once over everything by id: the token works on a batch while the database writes the one before."""
         done, failed, begun = 0, dict[ScopeId, str](), self._monotonic()
-        batches = self._batches(active)
-        with ThreadPoolExecutor(HANDS + 1, thread_name_prefix="rewrap") as threads:
-            ahead = deque(threads.submit(self._rewrap, rows) for rows in islice(batches, HANDS))
+        with ThreadPoolExecutor(1, thread_name_prefix="rewrap") as writer:
             writing: Future[None] | None = None
-            while ahead:
-                fresh, refused = ahead.popleft().result()
-                ahead.extend(threads.submit(self._rewrap, rows) for rows in islice(batches, 1))
+            for rows in self._batches(active):
+                fresh, refused = self._rewrap(rows)
                 failed |= refused
                 if writing is not None:
                     writing.result()
-                writing = threads.submit(self._keyring.replace_wrapped, fresh, active)
+                writing = writer.submit(self._keyring.replace_wrapped, fresh, active)
                 done += len(fresh)
-                report(len(fresh) + len(refused))
+                report(len(rows))
                 if per_second:
                     self._sleep(max(0.0, done / per_second - (self._monotonic() - begun)))
             if writing is not None:
