@@ -132,6 +132,7 @@ def sheet(signed: Signed, practice: str, facts: Mapping[str, str]) -> Paper:
         f"{signed.checkpoint.size} lignes.</p><table>{said}</table>{image.getvalue().decode()}<pre>{escape(signed.note)}</pre>"
         "<p>À signer, dater et garder hors du cabinet. Plus tard : enregistrer le texte ci-dessus (ou lire le code) dans un "
         "fichier <code>garde.checkpoint</code>, puis <code>coffre audit verify --since garde.checkpoint</code>, ou donner ce "
-        "fichier au vérificateur hors ligne avec <code>--since</code>.</p><p>Signature\u00a0: ……………………………… Date\u00a0:\u00a0………………</p>"
+        "fichier au vérificateur hors ligne avec <code>--since</code>.</p>"
+        "<p>Signature\u00a0: ……………………………… Date\u00a0:\u00a0………………</p>"
     )
     return Paper("Point de contrôle du journal", body)
