@@ -26,7 +26,8 @@ STALL_MS = 2_000
 """No task of the page may take longer, on the busiest machine; on a quiet one it is some tens of milliseconds."""
 RECEPTION = "sophie.garnier"
 PROTECTED, CORRUPT, NAMESAKE = "protege.pdf", "corrompu.pdf", "homonyme.pdf"
-TRAPS = ("double.pdf", "empty.pdf", "facture.pdf", PROTECTED, CORRUPT, NAMESAKE)
+WAITING_TRAPS = (PROTECTED, CORRUPT, NAMESAKE)
+TRAPS = ("double.pdf", "empty.pdf", "facture.pdf", *WAITING_TRAPS)
 
 
 def scan(number: int, content: bytes, name: str = "") -> FilePayload:
@@ -148,6 +149,12 @@ def test_a_morning_is_filed_by_keyboard_and_no_trap_is_walked_into(
         page.goto(f"{desk.site.url}/inbox")
         waiting = set(page.locator(".tray-name").all_inner_texts())
         assert waiting == {PROTECTED, CORRUPT, NAMESAKE, list(filed)[-1]} | before
+        states = {name: page.locator(".tray-item", has_text=name).locator(".tray-state").inner_text() for name in WAITING_TRAPS}
+        with capsys.disabled():
+            print(*(f"{name}: {words}" for name, words in states.items()), sep="\n")  # noqa: T201  # the same
+        assert states[PROTECTED].strip() == "Protégé par un mot de passe"
+        assert states[CORRUPT].startswith("Illisible")
+        assert "Patient proposé" not in states[NAMESAKE]
         desk.complaints[:] = [line for line in desk.complaints if "40" not in line and "41" not in line and "422" not in line]
 
 
