@@ -93,10 +93,8 @@ def main() -> None:
     """Take them all."""
     PLACE.mkdir(parents=True, exist_ok=True)
     arguments = [*LAUNCH, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    environment = {
-        **os.environ,
-        "LANGUAGE": "fr",
-    }  # what a browser draws by itself (dates, file choices) is in its own language
+    # What a browser draws by itself, dates and file choices, is in its own language.
+    environment: dict[str, str | float | bool] = {**os.environ, "LANGUAGE": "fr"}
     with tempfile.TemporaryDirectory() as room, sync_playwright() as playwright:
         site = Site.start(Path(room))
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=arguments, env=environment)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from tests.journeys.conftest import SignedIn
 from tests.vault.rendering import papers
@@ -37,7 +37,8 @@ def inbox(signed_in: SignedIn) -> Iterator[Page]:
         page = desk.go("/inbox")
         before = set(names(page))
         yield page
-        for name in [name for name in names(page.reload() and page) if name not in before]:
+        page.reload()
+        for name in [name for name in names(page) if name not in before]:
             page.locator(".tray-item", has_text=name).click()
             expect(page.locator('.tray-item[aria-current="true"]')).to_contain_text(name)
             expect(page.locator(".tray[aria-busy]")).to_have_count(0)
@@ -104,11 +105,12 @@ def test_a_folder_is_dropped(signed_in: SignedIn, morning: Path) -> None:
 
 
 def test_the_batch_counts_a_file_once_however_often_it_is_tried(signed_in: SignedIn) -> None:
-    files = [("Vide.pdf", b""), ("Lettre.pdf", papers.pdf(pages=1)), ("Vide 2.pdf", b"")]
+    contents = {"Vide.pdf": b"", "Lettre.pdf": papers.pdf(pages=1), "Vide 2.pdf": b""}
+    files: list[FilePayload] = [
+        {"name": name, "mimeType": "application/pdf", "buffer": content} for name, content in contents.items()
+    ]
     with inbox(signed_in) as page:
-        page.locator(".tray-drop input[name=files]").set_input_files(
-            [{"name": name, "mimeType": "application/pdf", "buffer": content} for name, content in files]
-        )
+        page.locator(".tray-drop input[name=files]").set_input_files(files)
         note = page.locator("[data-batch-note]")
         expect(note).to_have_text("1 sur 3 déposés · 2 à revoir")
         empty = page.locator(".upload", has_text="Vide.pdf")
