@@ -17,6 +17,7 @@ from typing import Any
 
 from flask import Flask, Response, abort, request, send_file
 from gunicorn.app.base import BaseApplication
+from werkzeug.wsgi import FileWrapper
 
 BLOCK = 1 << 20
 
@@ -63,6 +64,8 @@ def create_app(directory: Path) -> Flask:
         if request.args.get("noted"):
             with turn:
                 database().execute("INSERT INTO openings VALUES (datetime(), ?)", (name,))
+        if request.range:
+            request.environ["wsgi.file_wrapper"] = FileWrapper  # gunicorn's own can't seek: it reads all that stands before
         return send_file(files / name, mimetype="application/pdf", conditional=True, etag=False)
 
     return app
