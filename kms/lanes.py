@@ -74,6 +74,10 @@ class _Call:
         self.result: Any = None
         self.failure: BaseException | None = None
 
+    def hears(self, seconds: float) -> bool:
+        """Whether the answer has come within ``seconds``; a bell that rings for nothing does not count."""
+        return bool(self.edge.poll(seconds, 1)) and self.state is _State.DONE
+
     def close(self) -> None:
         self.edge.close()
         os.close(self.bell)
@@ -141,7 +145,7 @@ class Lanes(Generic[S]):
         try:
             if lane is not None:
                 os.eventfd_write(lane.go, 1)
-            is_back = call.edge.poll(PATIENCE, 1) or self._wait(call, timeout_s - PATIENCE, begin_s)
+            is_back = call.hears(PATIENCE) or self._wait(call, timeout_s - PATIENCE, begin_s)
         except BaseException:  # a signal handler raised: give the call up like one that hangs
             if self._give_up(call) is not _State.BEGUN:
                 self._collect(call, deliver=False)
@@ -214,7 +218,7 @@ class Lanes(Generic[S]):
                 seconds = min(patience, begin_by - now)
             elif seconds <= 0:
                 return False
-            if call.edge.poll(max(0.0, seconds), 1):
+            if call.hears(max(0.0, seconds)):
                 return True
             now = time.monotonic()
 
@@ -240,7 +244,7 @@ class Lanes(Generic[S]):
                 call.state = _State.ABANDONED
                 self.hanging += 1
         if found is _State.DONE:
-            call.edge.poll(-1, 1)  # it has just come back, and its edge must not greet the next call
+            call.hears(1.0)  # it has just come back; unless a signal handler raised after the bell was heard
         return found
 
     # --- on a lane's thread ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -130,6 +131,20 @@ def test_calls_that_last_run_beside_one_another() -> None:
             for each in both:
                 each.join()
             assert not meeting.broken
+
+
+def after_a_while(seat: int) -> int:
+    time.sleep(0.005)
+    return seat
+
+
+def test_a_bell_that_rings_for_nothing_is_no_answer() -> None:
+    with lanes(1) as (made, _):
+        made.call(lambda _: None, LONG_S)
+        [call] = made._spare
+        os.eventfd_write(call.bell, 1)
+        assert made.call(after_a_while, LONG_S) == 1
+        assert made.call(lambda seat: seat, LONG_S) == 1
 
 
 def test_descriptors_are_used_again() -> None:
