@@ -21,6 +21,7 @@ from kms.keys import KeyService
 from kms.settings import KmsSettings
 from tests.conftest import Clock
 from tests.kms.fake import FakeKeyService
+from tests.tables import lay_out
 from tests.vault.people.conftest import CHEAP
 from tests.web.described import DescribedClient
 from vault.errors import SessionEnded
@@ -157,6 +158,7 @@ class Browser:
 
 
 def _found(settings: VaultSettings, keys: KeyService, now: int) -> None:
+    lay_out(settings.database)
     db, keyring_db = Database(settings.database.url), Database(settings.database.keyring_url)
     migrate.upgrade(db, keyring_db)
     tenant = TenantId("a" * 32)

@@ -12,14 +12,15 @@ from sqlalchemy import Connection, text
 from kms.keys import Secret
 from tests.conftest import Clock
 from tests.kms.fake import FakeKeyService
+from tests.tables import lay_out
 from vault.audit.append import AuditLog
 from vault.audit.auditing import Auditing
 from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject
 from vault.model import Actor, Client, DocumentId, Micros, PatientId, PersonId, Role, TenantId
 from vault.people.policy import Relation
 from vault.settings import DatabaseSettings
+from vault.storage import migrate
 from vault.storage.db import Database, open_databases
-from vault.storage.schema import keyring_metadata, metadata
 
 TENANT = TenantId("7e" * 16)
 
@@ -120,9 +121,9 @@ class Rig:
 def open_rig(path: Path, clock: Clock, keys: FakeKeyService, settings: DatabaseSettings | None = None) -> Rig:
     """On SQLite files in ``path``, or on the databases of ``settings``."""
     where = settings or DatabaseSettings(f"sqlite:///{path}/coffre.db", f"sqlite:///{path}/keyring.db")
+    lay_out(where)
     db, keyring = open_databases(where)
-    metadata.create_all(db.engine)
-    keyring_metadata.create_all(keyring.engine)
+    migrate.upgrade(db, keyring)
     log = AuditLog(
         db=db,
         keyring=keyring,

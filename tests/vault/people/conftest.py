@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from tests.conftest import Clock
 from tests.kms.fake import FakeKeyService
+from tests.tables import lay_out
 from vault.audit.append import AuditLog
 from vault.model import Actor, Client, Micros, PersonId, Role, ScopeId, ScopeKind, TenantId
 from vault.people.opening import People, open_people
@@ -20,9 +21,10 @@ from vault.people.sign_in import SignedIn
 from vault.people.totp import STEP_S
 from vault.sealing.scopes import ScopeKeys
 from vault.settings import DatabaseSettings
+from vault.storage import migrate
 from vault.storage.db import Database, open_databases
 from vault.storage.keyring import Keyring
-from vault.storage.schema import audit_entries, keyring_metadata, metadata
+from vault.storage.schema import audit_entries
 
 TENANT = TenantId("a" * 32)
 PASSWORD = "Cerisier-Ombre-47"
@@ -85,9 +87,9 @@ class House:
 
 
 def build(settings: DatabaseSettings, clock: Clock, *, cost: Cost = CHEAP, at_once: int | None = None) -> House:
+    lay_out(settings)
     db, keyring_db = open_databases(settings)
-    metadata.create_all(db.engine)
-    keyring_metadata.create_all(keyring_db.engine)
+    migrate.upgrade(db, keyring_db)
     keys = FakeKeyService()
     scopes = ScopeKeys(Keyring(keyring_db), keys, TENANT, clock=lambda: Micros(clock()))
     installed = Installed(TENANT, scopes.create(ScopeKind.SYSTEM), scopes.create(ScopeKind.LOG))

@@ -9,6 +9,7 @@ from sqlalchemy import insert, select
 
 from tests.conftest import Clock
 from tests.kms.fake import FakeKeyService
+from tests.tables import lay_out
 from vault.audit.append import AuditLog, Receipt
 from vault.audit.events import Action, Event, Outcome, System
 from vault.model import Actor, Identity, Micros, PersonId, Role, ScopeId, ScopeKind, Sex, TenantId
@@ -73,6 +74,7 @@ class House:
 
 def open_house(settings: DatabaseSettings, clock: Clock) -> House:
     """A founded, empty practice."""
+    lay_out(settings)
     db, keyring_db = (Database(url, settings.password_file) for url in (settings.url, settings.keyring_url))
     migrate.upgrade(db, keyring_db)
     keys = FakeKeyService()

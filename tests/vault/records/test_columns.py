@@ -15,6 +15,7 @@ from sqlalchemy import insert
 from kms.settings import KmsSettings
 from tests.conftest import Clock
 from tests.kms.fake import FakeKeyService
+from tests.tables import lay_out
 from tests.vault.people.conftest import CHEAP
 from tests.vault.records.desk import identity, scan
 from vault.audit.events import Action, System
@@ -63,6 +64,7 @@ class Column:
 
 
 def _found(databases: DatabaseSettings, keys: FakeKeyService) -> None:
+    lay_out(databases)
     db, keyring_db = open_databases(databases)
     migrate.upgrade(db, keyring_db)
     scopes = ScopeKeys(Keyring(keyring_db), keys, TenantId("a" * 32))
