@@ -48,6 +48,7 @@ def create_app(settings: WebSettings, vault: Vault) -> Flask:
 
     table = judge(settings.web)
     app = Flask(__name__, static_folder=None)
+    app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # none of ours is a coroutine: not asked six times a request
     app.extensions["coffre"] = vault
     app.config.update(DOCUMENT_BYTES=vault.settings.limits.document_mib * MIB, PRACTICE=table.practice)
     app.jinja_env.globals["document_bytes"] = app.config["DOCUMENT_BYTES"]

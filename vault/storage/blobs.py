@@ -287,4 +287,4 @@ class DiskBlobs:
         return blob
 
     def _path(self, blob: BlobId) -> Path:
-        return self._root / self._checked(blob)[:2] / blob
+        return self._root.joinpath(self._checked(blob)[:2], blob)
