@@ -189,13 +189,18 @@ class Lanes(Generic[S]):
         return result
 
     def _engage(self) -> _Lane[S] | None:
-        """Another lane, to be rung: an idle one, or a new one; None where all are at work. Under the mutex."""
+        """Another lane, to be rung: an idle one, or a new one; None where none is to be had. Under the mutex."""
         if self._idle:
             lane = self._idle.pop()
         elif self._count < self._limit and not self._is_stopped:
-            self._count += 1
             lane = _Lane(self._make_seat())
-            threading.Thread(target=self._serve, args=(lane,), name=f"{self._name}-{self._count}", daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(lane,), name=f"{self._name}-{self._count + 1}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system gives no more threads: the call waits for those that there are
+                os.close(lane.go)
+                return None
+            self._count += 1
         else:
             return None
         if not lane.is_slow:

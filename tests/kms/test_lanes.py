@@ -181,3 +181,19 @@ def test_a_signal_takes_the_caller_away_and_nothing_is_delivered_to_the_next() -
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_a_thread_that_the_system_refuses_costs_its_caller_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = list[int]()
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with lanes(2) as (made, _late):
+        with monkeypatch.context() as scarce:
+            scarce.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(Crowded):
+                made.call(ran.append, LONG_S, 0.01)
+        assert made.call(lambda _seat: "served", LONG_S) == "served"
+        assert ran == [], "a call that was refused never runs later"
+        assert made.in_use == 0
