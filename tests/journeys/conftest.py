@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ Browsing = Callable[..., AbstractContextManager[Visitor]]
 SignedIn = Browsing
 
 NEAR, FAR = "near", "far"
+FRESH_S = 150.0
+"""Sensitive acts want a code of the last five minutes; a journey takes two at most."""
 BEYOND = [pytest.mark.postgresql, pytest.mark.s3]
 ON_BOTH_COLUMNS = pytest.mark.parametrize("column", [NEAR, pytest.param(FAR, marks=BEYOND)], indirect=True)
 """A journey that says nothing runs on one machine; one with this mark runs beyond it too."""
@@ -38,8 +41,20 @@ class Column:
     places: tuple[Path, ...]
     """Every directory into which one of its servers writes."""
     telephones: Telephones = field(default_factory=Telephones)
-    doors: dict[str, Any] = field(default_factory=dict)
-    """Sessions that are open already, by username: signing in anew would wait for fresh codes."""
+    doors: dict[str, tuple[float, Any]] = field(default_factory=dict)
+    """Sessions that are open already, by username, and since when: signing in anew at once would wait for a fresh code."""
+
+    def door(self, username: str) -> Any:
+        """A session of which no page asks the code again; None where there is none."""
+        since, state = self.doors.get(username, (0.0, None))
+        return state if time.monotonic() - since < FRESH_S else None
+
+    def let_in(self, visitor: Visitor) -> None:
+        """Sign somebody in who came by no open door, which is open from then on."""
+        visitor.go("/")
+        if not visitor.is_inside:
+            visitor.sign_in()
+            self.doors[visitor.account.username] = time.monotonic(), visitor.page.context.storage_state()
 
 
 @pytest.fixture(scope="session")
@@ -104,11 +119,8 @@ def signed_in(at_desk: Browsing, column: Column) -> SignedIn:
 
     @contextmanager
     def enter(username: str, **options: Any) -> Iterator[Visitor]:
-        with at_desk(username, storage_state=column.doors.get(username), **options) as visitor:
-            visitor.go("/")
-            if not visitor.is_inside:
-                visitor.sign_in()
-                column.doors[username] = visitor.page.context.storage_state()
+        with at_desk(username, storage_state=column.door(username), **options) as visitor:
+            column.let_in(visitor)
             yield visitor
 
     return enter

@@ -33,14 +33,11 @@ def on_poor_line(browser: Browser, column: Column) -> OnLine:
 
     @contextmanager
     def enter(plan: list[tuple[str, int]]) -> Iterator[tuple[Visitor, Line]]:
-        name, site, doors = "sophie.garnier", column.site, column.doors
+        name, site = "sophie.garnier", column.site
         with poor_line(site.port, []) as line:
             there = dataclasses.replace(site, port=line.port)
-            with browsing(browser, there, column.telephones, name, storage_state=doors.get(name)) as visitor:
-                visitor.go("/")
-                if not visitor.is_inside:
-                    visitor.sign_in()
-                    doors[name] = visitor.page.context.storage_state()
+            with browsing(browser, there, column.telephones, name, storage_state=column.door(name)) as visitor:
+                column.let_in(visitor)
                 line.plan = plan
                 yield visitor, line
                 visitor.complaints[:] = [text for text in visitor.complaints if "Failed to load resource" not in text]

@@ -124,7 +124,7 @@ def test_an_account_is_closed_and_opened_and_its_sessions_end(house: Practice) -
 def test_a_departure_and_a_removal_are_the_owner_s_acts(house: Practice) -> None:
     house.hire("parti", Role.CLINICIAN)
     owner, target = signed_in(house, "olivia"), person(house, "parti").person
-    place = f"/people/{target}"
+    place, before = f"/people/{target}", len(house.events("user.delete"))
     assert "Supprimer le compte" not in owner.text(place), "an open account is closed first"
     left = owner.send(f"{place}/act", place, act="depart").get_data(as_text=True)
     assert "Départ enregistré" in left
@@ -139,7 +139,7 @@ def test_a_departure_and_a_removal_are_the_owner_s_acts(house: Practice) -> None
     again = owner.send(f"{place}/act", place, act="enable")
     assert again.status_code == 409
     assert "définitivement" in again.get_data(as_text=True)
-    assert house.events("user.delete") == ["denied", "success"]
+    assert house.events("user.delete")[before:] == ["denied", "success"]
 
 
 def test_what_is_still_held_is_said_before_an_account_is_removed(house: Practice) -> None:
