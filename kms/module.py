@@ -18,6 +18,7 @@ from kms.cryptoki import Cryptoki, CryptokiError
 from kms.errors import BadSettings, KeysUnavailable
 from kms.profiles import Profile, Threads
 from kms.settings import KmsSettings
+from kms.softhsm import keep_token_files
 
 REOPEN_SECONDS = 1.0
 """At most one re-initialisation in this time: a real HSM counts connections, and a dead one must not be hammered."""
@@ -122,6 +123,7 @@ class Module:
                 self.cryptoki.finalize()
         if self._settings.softhsm_conf is not None:
             os.environ["SOFTHSM2_CONF"] = str(self._settings.softhsm_conf)
+            keep_token_files(self._settings)
         parameters = self._settings.library_parameters
         arguments = parameters.encode() if parameters else None
         try:

@@ -44,10 +44,10 @@ class Column:
     doors: dict[str, tuple[float, Any]] = field(default_factory=dict)
     """Sessions that are open already, by username, and since when: signing in anew at once would wait for a fresh code."""
 
-    def door(self, username: str) -> Any:
-        """A session of which no page asks the code again; None where there is none."""
+    def door(self, username: str, *, is_fresh: bool = True) -> Any:
+        """A session of which no page asks the code again, or (``is_fresh`` False) any; None where there is none."""
         since, state = self.doors.get(username, (0.0, None))
-        return state if time.monotonic() - since < FRESH_S else None
+        return state if not is_fresh or time.monotonic() - since < FRESH_S else None
 
     def let_in(self, visitor: Visitor) -> None:
         """Sign somebody in who came by no open door, which is open from then on."""
@@ -119,7 +119,8 @@ def signed_in(at_desk: Browsing, column: Column) -> SignedIn:
 
     @contextmanager
     def enter(username: str, **options: Any) -> Iterator[Visitor]:
-        with at_desk(username, storage_state=column.door(username), **options) as visitor:
+        scripts = options.get("java_script_enabled", True)  # without them the code does not send itself
+        with at_desk(username, storage_state=column.door(username, is_fresh=scripts), **options) as visitor:
             column.let_in(visitor)
             yield visitor
 

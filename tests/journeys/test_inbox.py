@@ -145,6 +145,7 @@ def test_a_morning_is_filed_by_keyboard_and_no_trap_is_walked_into(
         settled(page)
         page.locator(".tray-pages").click(position={"x": 5, "y": 5})
         page.keyboard.press("Control+z")
+        expect(page.locator('.tray-item[aria-current="true"]')).to_contain_text(list(filed)[-1])
         expect(page.locator(".tray-agrees")).to_be_visible()
         page.goto(f"{desk.site.url}/inbox")
         waiting = set(page.locator(".tray-name").all_inner_texts())

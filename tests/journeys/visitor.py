@@ -66,6 +66,7 @@ class Visitor:
         field.wait_for()
         field.press_sequentially(self._telephones.code(self.account))
         expect(self.page.get_by_label("Mon menu")).to_be_visible()
+        self.page.locator("html[data-ready]").wait_for(state="attached")
         return self.page
 
 

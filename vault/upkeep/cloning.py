@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from sqlalchemy import select
 
+from kms import softhsm
 from kms.errors import KmsError
 from kms.keys import KeyRecord, KeyState
 from kms.lifecycle import Lifecycle
@@ -45,11 +46,8 @@ class Tried:
 
 def token_directory(kms: KmsSettings) -> Path:
     """Where a SoftHSM2 token lies. Raises BadSettings for every other kind."""
-    if kms.socket is None and kms.softhsm_conf is not None and kms.softhsm_conf.exists():
-        for line in kms.softhsm_conf.read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition("=")
-            if name.strip() == "directories.tokendir":
-                return Path(value.strip())
+    if kms.socket is None and (directory := softhsm.token_directory(kms)) is not None:
+        return directory
     raise BadSettings(
         "this token is no directory of SoftHSM2 that could be copied: clone it by its maker's tools, "
         "and make recovery cards (coffre keys recovery-create)"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import make_url
 
+from kms import softhsm
 from vault.errors import VaultError
 from vault.model import Scan
 from vault.records.scanning import Scanner
@@ -88,12 +89,7 @@ def _token_path(kms: KmsSettings) -> str:
     """
     if kms.socket is not None:
         return str(kms.socket)
-    if kms.softhsm_conf is not None and kms.softhsm_conf.exists():
-        for line in kms.softhsm_conf.read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition("=")
-            if name.strip() == "directories.tokendir":
-                return value.strip()
-    return str(kms.module)
+    return str(softhsm.token_directory(kms) or kms.module)
 
 
 def data_paths(settings: VaultSettings) -> dict[str, str]:

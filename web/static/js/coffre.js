@@ -25,14 +25,16 @@ const modules = {
 };
 
 function mount(root) {
+  const coming = [];
   for (const element of root.querySelectorAll("[data-module]")) {
     for (const name of element.dataset.module.split(" ")) {
-      modules[name]?.().then((module) => module.default(element));
+      coming.push(modules[name]?.().then((module) => module.default(element)));
     }
   }
+  return coming;
 }
 
-import("./shortcuts.js");
 // A module that brings in new parts of a page asks for theirs with this event: it need not know the others.
 document.addEventListener("coffre:mount", (event) => mount(event.detail));
-mount(document);
+// Keys pressed before are the browser's own; whoever drives a page by a program waits for this.
+Promise.all([import("./shortcuts.js"), ...mount(document)]).then(() => { document.documentElement.dataset.ready = ""; });

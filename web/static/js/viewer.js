@@ -52,11 +52,13 @@ export default function viewer(article) {
   }
 
   for (const kind of ["scrollend", "wheel", "touchmove"]) document.addEventListener(kind, () => { settledAt = 0; }, { capture: true, passive: true });
+  const shares = pages.map(() => 0); // how much of each page is in sight: an entry tells of one that changed only
   const seen = new IntersectionObserver((entries) => {
+    for (const entry of entries) shares[pages.indexOf(entry.target)] = entry.intersectionRatio;
     if (performance.now() < settledAt) return;
-    const best = entries.filter((entry) => entry.isIntersecting).sort((a, b) => b.intersectionRatio - a.intersectionRatio)[0];
-    if (best) { current = pages.indexOf(best.target); show(); }
-  }, { threshold: [0.3, 0.6] });
+    const most = Math.max(...shares);
+    if (most > 0) { current = shares.indexOf(most); show(); }
+  }, { threshold: [0.1, 0.2, 0.3, 0.45, 0.6] });
 
   for (const page of pages) {
     seen.observe(page);
