@@ -106,7 +106,7 @@ class Identity:
     used_name: str | None = field(default=None, repr=False)
     ins: str | None = field(default=None, repr=False)
     ins_oid: str | None = field(default=None, repr=False)
-    """Which register gave the matricule (``vault.records.identity.OIDS``)."""
+    """Which register gave the matricule (``vault.records.patients.identity.OIDS``)."""
     birth_place: str | None = field(default=None, repr=False)
     """INSEE code of the commune, or of the country for those born abroad (99…)."""
     birth_place_label: str | None = field(default=None, repr=False)

@@ -20,18 +20,18 @@ from vault.errors import NotInitialised
 from vault.model import Micros, ScopeId, TenantId
 from vault.people.opening import People, open_people
 from vault.people.passwords import Hasher
-from vault.records.documents import Documents
-from vault.records.identities import Identities
-from vault.records.inbox import Inbox
-from vault.records.likeness import Likenesses
-from vault.records.merging import Merging
-from vault.records.patients import Patients
-from vault.records.proposals import Proposals
-from vault.records.quarantine import Quarantine
-from vault.records.reading import Reading
-from vault.records.scanning import Scanner
+from vault.records.documents.documents import Documents
+from vault.records.documents.reading import Reading
+from vault.records.documents.scanning import Scanner
+from vault.records.inbox.inbox import Inbox
+from vault.records.inbox.proposals import Proposals
+from vault.records.inbox.quarantine import Quarantine
+from vault.records.inbox.transfers import Transfers
+from vault.records.patients.identities import Identities
+from vault.records.patients.likeness import Likenesses
+from vault.records.patients.merging import Merging
+from vault.records.patients.patients import Patients
 from vault.records.tickets import Tickets
-from vault.records.transfers import Transfers
 from vault.rendering.renderer import Renderer
 from vault.sealing.faults import key_faults
 from vault.sealing.index import BlindIndex

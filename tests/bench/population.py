@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, insert
 
 from kms.keys import KeyService, KeyUse, Secret
 from vault.model import Identity, PatientId, PersonId, ScopeId, ScopeKind, Sex, TenantId
-from vault.records.patient_rows import ACTIVE, seal_identity
+from vault.records.patients.patient_rows import ACTIVE, seal_identity
 from vault.sealing.binding import scope_context
 from vault.sealing.index import BlindIndex, Token, tokens
 from vault.storage.db import Database

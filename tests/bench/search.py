@@ -24,7 +24,7 @@ from tests.parts import softhsm_module
 from vault.audit.append import AuditLog
 from vault.model import Actor, Identity, Micros, PersonId, Role, ScopeKind, TenantId
 from vault.people.relations import Relations
-from vault.records.patients import Patients
+from vault.records.patients.patients import Patients
 from vault.records.tickets import Tickets
 from vault.sealing.index import IndexName, tokens
 from vault.sealing.scopes import ScopeKeys

@@ -10,7 +10,7 @@ from tests.conftest import Clock
 from tests.web.conftest import OFFICE, Practice, open_practice
 from vault.audit.detect import Detector
 from vault.model import Identity, PatientId, Role, Sex
-from vault.records.likeness import Likenesses
+from vault.records.patients.likeness import Likenesses
 from vault.sealing.index import BlindIndex
 
 

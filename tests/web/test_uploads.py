@@ -16,8 +16,8 @@ from werkzeug.test import encode_multipart
 from tests.web.conftest import PDF, Practice
 from vault.errors import StorageFull
 from vault.opening import Vault
-from vault.records.documents import Documents
-from vault.records.scanning import Scanner
+from vault.records.documents.documents import Documents
+from vault.records.documents.scanning import Scanner
 from vault.settings import LimitSettings, ScanSettings
 from vault.storage.blobs import BlobStore
 

@@ -38,7 +38,7 @@ class Names(Protocol):
 
 
 class Identities(Protocol):
-    """What patients are called (vault.records.identities)."""
+    """What patients are called (vault.records.patients.identities)."""
 
     def names(self, wanted: Sequence[PatientId]) -> dict[PatientId, str]: ...
 

@@ -48,7 +48,7 @@ class Detector(StrEnum):
     CLOCK = "clock"
     LOG = "log"
     MISFILED = "misfiled"
-    """Raised with the correction itself (vault/records/refiling.py): a copy was taken where the document did not belong."""
+    """Raised with the correction itself (``vault.records.documents.refiling``): a copy was taken of what did not belong."""
 
 
 _ABOUT_A_PATIENT: Final = frozenset({Detector.OUTSIDE_TEAM, Detector.RELATION, Detector.SENSITIVE, Detector.INTEGRITY})

@@ -42,7 +42,7 @@ class Paper:
     form: str
     """The name of a function of vault/demo/paper.py."""
     type: str
-    """A code of vault/records/types.py."""
+    """A code of vault/records/documents/types.py."""
     days_ago: int
     file_name: str
     is_urgent: bool = False

@@ -1,1 +1,1 @@
-"""The vault's records."""
+"""The vault's records: patients, their documents, and the inbox. Each room knows those named before it."""

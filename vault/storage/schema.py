@@ -487,6 +487,10 @@ breakglass = Table("breakglass", metadata, BreakglassColumns, Index(None, "patie
 # --- documents --------------------------------------------------------------------------------------------------------
 
 
+DRAFT, FILED, QUARANTINED = "draft", "filed", "quarantined"
+"""Where a document is. Set apart by the virus scan, it is in no statement that reads drafts or filed documents."""
+
+
 class DocumentColumns(TypedColumns):
     id = _key()
     patient = _id("patients.id", nullable=True)

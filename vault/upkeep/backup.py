@@ -22,7 +22,7 @@ from vault.errors import Conflict, Invalid, NotFound, StorageUnavailable, Tamper
 from vault.model import Actor, BlobId, DocumentId, Micros
 from vault.people import policy
 from vault.people.policy import Act
-from vault.records import catalogue
+from vault.records.documents import catalogue
 from vault.storage import snapshot
 from vault.storage.blobs import BlobReader, BlobStore
 from vault.storage.keyring import SqlRegistry

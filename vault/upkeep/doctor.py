@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from kms import softhsm
 from vault.errors import VaultError
 from vault.model import Scan
-from vault.records.scanning import Scanner
+from vault.records.documents.scanning import Scanner
 from vault.storage.keyring import SqlRegistry
 from vault.storage.slots import TokenCopies
 from vault.upkeep.availability import ALLOWED_MINUTES, Availability, measured

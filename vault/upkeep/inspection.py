@@ -9,14 +9,14 @@ from enum import StrEnum
 from vault.audit.append import Receipt
 from vault.errors import NotFound, StorageUnavailable, Tampered
 from vault.model import DocumentId
-from vault.records import catalogue
-from vault.records.catalogue import QUARANTINED, StoredVersion
-from vault.records.draft_rows import DRAFT
-from vault.records.drafts import open_draft
-from vault.records.quarantined import bound, open_apart
-from vault.records.rooms import Rooms
+from vault.records.documents import catalogue
+from vault.records.documents.catalogue import StoredVersion
+from vault.records.documents.quarantined import bound, open_apart
+from vault.records.documents.rooms import Rooms
+from vault.records.inbox.drafts import open_draft
 from vault.sealing.documents import BLOCK_BYTES, HEADER_BYTES, MAGIC, Body
 from vault.storage.blobs import BlobReader, BlobStore
+from vault.storage.schema import DRAFT, QUARANTINED
 
 
 class Kind(StrEnum):

@@ -17,9 +17,9 @@ from sqlalchemy import Connection, delete, func, insert, select
 from vault.audit.events import Action, Event, Note, Outcome, System
 from vault.errors import VaultError
 from vault.model import DocumentId, Micros
-from vault.records import catalogue
-from vault.records.catalogue import StoredVersion
-from vault.records.rooms import Rooms
+from vault.records.documents import catalogue
+from vault.records.documents.catalogue import StoredVersion
+from vault.records.documents.rooms import Rooms
 from vault.storage.blobs import BlobStore
 from vault.storage.schema import document_versions, patrols
 from vault.upkeep.inspection import Finding, Kind

@@ -19,8 +19,8 @@ from vault.audit.events import Action, Event, Outcome, System
 from vault.errors import VaultError
 from vault.model import DocumentId
 from vault.opening import open_vault
-from vault.records import catalogue
-from vault.records.catalogue import StoredVersion
+from vault.records.documents import catalogue
+from vault.records.documents.catalogue import StoredVersion
 from vault.settings import load
 from vault.upkeep import manifest, staging
 from vault.upkeep.inspection import Inspection

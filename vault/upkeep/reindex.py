@@ -18,19 +18,18 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 from kms.keys import KeyService, KeyUse, Purpose, Secret
 from vault.errors import Busy, NotFound, Tampered
 from vault.model import DocumentId, PatientId, PersonId, ScopeId, TenantId
-from vault.records import patient_rows
-from vault.records.catalogue import QUARANTINED
-from vault.records.descriptions import Place, open_description
-from vault.records.drafts import open_draft
-from vault.records.patient_rows import open_identity
-from vault.records.quarantined import open_apart
+from vault.records.documents.descriptions import Place, open_description
+from vault.records.documents.quarantined import open_apart
+from vault.records.inbox.drafts import open_draft
+from vault.records.patients import patient_rows
+from vault.records.patients.patient_rows import open_identity
 from vault.sealing.binding import bind
 from vault.sealing.faults import key_faults
 from vault.sealing.index import BlindIndex, Entry
 from vault.sealing.scopes import ScopeKeys
 from vault.storage import standing
 from vault.storage.db import Database
-from vault.storage.schema import document_versions, documents, patient_index, patients
+from vault.storage.schema import QUARANTINED, document_versions, documents, patient_index, patients
 
 BATCH = 50
 """Patients, with their documents, in one transaction: some 20 ms of it, so that clinicians' own writes never wait long."""

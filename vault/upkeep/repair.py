@@ -11,9 +11,9 @@ from vault.audit.append import Receipt
 from vault.audit.events import Action, Event, Note, Outcome, Subject, System
 from vault.errors import Conflict, NotFound, StorageFull, StorageUnavailable
 from vault.model import Actor
-from vault.records import catalogue
-from vault.records.catalogue import StoredVersion
-from vault.records.rooms import Rooms
+from vault.records.documents import catalogue
+from vault.records.documents.catalogue import StoredVersion
+from vault.records.documents.rooms import Rooms
 from vault.storage.blobs import BlobStore
 from vault.upkeep.inspection import Finding, Inspection
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vault.errors import AlreadyPresent, Invalid, Quarantined, VaultError
 from vault.model import Actor
-from vault.records.inbox import Inbox
+from vault.records.inbox.inbox import Inbox
 
 SETTLED_SECONDS = 2.0
 """A file that has not changed for so long is whole: network scanners write in bursts."""

@@ -15,9 +15,9 @@ from sqlalchemy import Connection, delete, insert, select
 from vault.audit.append import Receipt
 from vault.audit.events import Action, Event, Note, Outcome, System
 from vault.model import Actor, BlobId, DocumentId, Micros
-from vault.records import catalogue
-from vault.records.catalogue import StoredVersion
-from vault.records.rooms import Rooms
+from vault.records.documents import catalogue
+from vault.records.documents.catalogue import StoredVersion
+from vault.records.documents.rooms import Rooms
 from vault.storage.blobs import BlobStore
 from vault.storage.schema import scrubs
 from vault.upkeep.inspection import Finding, Kind

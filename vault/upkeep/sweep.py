@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vault.audit.events import Action, Event, Note, Outcome, System
 from vault.model import Actor, BlobId
-from vault.records.rooms import Rooms
+from vault.records.documents.rooms import Rooms
 from vault.storage.blobs import BlobStore
 from vault.upkeep.scrub import unreferenced_blobs
 

@@ -30,11 +30,11 @@ from vault.audit.events import Action, System
 from vault.errors import VaultError
 from vault.model import Actor, Document, DocumentId, Micros, PatientId, PersonId, Role, ScopeId, ScopeKind, TenantId
 from vault.people.relations import Relations
-from vault.records.documents import Documents
-from vault.records.inbox import Inbox
-from vault.records.patients import Patients
-from vault.records.proposals import Proposals
-from vault.records.scanning import Scanner
+from vault.records.documents.documents import Documents
+from vault.records.documents.scanning import Scanner
+from vault.records.inbox.inbox import Inbox
+from vault.records.inbox.proposals import Proposals
+from vault.records.patients.patients import Patients
 from vault.records.tickets import Tickets
 from vault.rendering.renderer import Renderer
 from vault.sealing.scopes import ScopeKeys

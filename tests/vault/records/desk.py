@@ -16,10 +16,10 @@ from vault.audit.append import Receipt
 from vault.audit.groups import Group
 from vault.audit.reading import Reader, Record
 from vault.model import Actor, Document, DocumentId, Identity, Micros, PatientId, PersonId, Role, ScopeId, ScopeKind, Sex
-from vault.records.catalogue import patient_scope
-from vault.records.documents import Documents
-from vault.records.patients import Patients
-from vault.records.scanning import Scanner
+from vault.records.documents.catalogue import patient_scope
+from vault.records.documents.documents import Documents
+from vault.records.documents.scanning import Scanner
+from vault.records.patients.patients import Patients
 from vault.records.tickets import Tickets
 from vault.rendering.renderer import Renderer
 from vault.settings import DatabaseSettings, LimitSettings, ScanSettings

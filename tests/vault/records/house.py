@@ -14,7 +14,7 @@ from vault.audit.append import AuditLog, Receipt
 from vault.audit.events import Action, Event, Outcome, System
 from vault.model import Actor, Identity, Micros, PersonId, Role, ScopeId, ScopeKind, Sex, TenantId
 from vault.people.relations import Relations
-from vault.records.patients import Patients
+from vault.records.patients.patients import Patients
 from vault.records.tickets import Tickets
 from vault.sealing.scopes import ScopeKeys
 from vault.settings import DatabaseSettings

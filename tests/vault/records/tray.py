@@ -15,9 +15,9 @@ from tests.vault.records.desk import Desk, open_desk
 from tests.vault.rendering import papers
 from vault.audit.events import Action
 from vault.model import Actor, DocumentId, ScopeKind
-from vault.records.drafts import Draft
-from vault.records.inbox import Inbox
-from vault.records.proposals import Proposals
+from vault.records.inbox.drafts import Draft
+from vault.records.inbox.inbox import Inbox
+from vault.records.inbox.proposals import Proposals
 from vault.records.tickets import Tickets
 from vault.rendering.renderer import Renderer
 from vault.settings import LimitSettings

@@ -19,7 +19,7 @@ from tests.vault.records.tray import renderer as renderer  # noqa: PLC0414  # th
 from vault.errors import Quarantined
 from vault.model import Actor, DocumentId, Role
 from vault.people.notices import Notice
-from vault.records.quarantine import Quarantine
+from vault.records.inbox.quarantine import Quarantine
 from vault.rendering.renderer import Renderer
 from vault.settings import ScanSettings
 from vault.storage.schema import notices

@@ -16,9 +16,9 @@ from tests.vault.people.conftest import TENANT
 from tests.vault.records.desk import Desk, open_desk, scan
 from vault.errors import BadSettings, StorageUnavailable
 from vault.model import BlobId
-from vault.records.bodies import Bodies
-from vault.records.depositing import Deposits
-from vault.records.scanning import Scanner
+from vault.records.documents.bodies import Bodies
+from vault.records.documents.depositing import Deposits
+from vault.records.documents.scanning import Scanner
 from vault.settings import BlobSettings, LimitSettings, ScanSettings
 from vault.storage.blobs import BlobSink, DiskBlobs
 from vault.storage.readback import ReadBack

@@ -26,7 +26,7 @@ from vault import founding
 from vault.errors import AlreadyPresent, Conflict
 from vault.model import Actor, Identity, Micros, PatientId, Role, Sex
 from vault.opening import Vault, open_vault
-from vault.records.proposals import Proposals
+from vault.records.inbox.proposals import Proposals
 from vault.settings import VaultSettings, load
 from vault.storage.keyring import SqlRegistry
 from vault.storage.schema import patients

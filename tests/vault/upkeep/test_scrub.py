@@ -13,7 +13,7 @@ from vault.audit.append import Receipt
 from vault.audit.events import Action, Event, Outcome, Subject, System
 from vault.errors import KeysUnavailable, LogUnavailable
 from vault.model import Document
-from vault.records import catalogue
+from vault.records.documents import catalogue
 from vault.storage.blobs import DiskBlobs
 from vault.upkeep.scrub import Report, Scrub
 from vault.upkeep.sweep import Sweep

@@ -1,0 +1,1 @@
+"""Documents: taken in, sealed, filed, looked at, moved; what is infected is set apart."""

@@ -1,0 +1,1 @@
+"""Patients: their identities, who may open whose file, finding one, merging two."""
