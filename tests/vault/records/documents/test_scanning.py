@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -15,9 +13,9 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Clock
-from tests.parts import MissingPart, clamd_program
 from tests.servers.scanner import EICAR, SIGNATURE, Clamd, OddScanner
 from tests.vault.records.desk import Desk, open_desk, scan
+from tests.vault.records.infected import infected_pdf, packed, zipped
 from vault.audit.events import Action
 from vault.audit.reading import Record
 from vault.errors import BadSettings, Infected, ScannerUnavailable, TooLarge, UnsupportedType, VaultError
@@ -36,36 +34,6 @@ def desks(tmp_path: Path, clock: Clock) -> Desks:
 @pytest.fixture
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OddScanner]:
     return partial(OddScanner, tmp_path_factory.mktemp("s") / "s")
-
-
-@pytest.fixture(scope="module")
-def clamd() -> Iterator[Clamd]:
-    try:
-        clamd_program()
-    except MissingPart as missing:
-        pytest.skip(str(missing))
-    started = Clamd.start()
-    yield started
-    started.stop()
-
-
-def infected_pdf() -> bytes:
-    """EICAR in the stream of a PDF, uncompressed."""
-    return b"%PDF-1.4\n1 0 obj<</Length 68>>stream\n" + EICAR + b"\nendstream endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
-
-
-def packed(infected: bytes) -> bytes:
-    """The same in a compressed stream, which only a scanner that reads PDF finds."""
-    stream = zlib.compress(infected)
-    head = f"%PDF-1.4\n1 0 obj<</Length {len(stream)}/Filter/FlateDecode>>stream\n".encode()
-    return head + stream + b"\nendstream endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
-
-
-def zipped(infected: bytes) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("facture.pdf", infected)
-    return out.getvalue()
 
 
 def code_of(record: Record) -> object:
@@ -114,20 +82,16 @@ def test_clamd_finds_a_virus_wherever_it_hides_in_what_is_accepted(clamd: Clamd,
             refused_leaves_nothing(desk, UnsupportedType, body)
 
 
-def test_a_real_scanner_that_dies_and_comes_back(desks: Desks) -> None:
-    try:
-        clamd_program()
-    except MissingPart as missing:
-        pytest.skip(str(missing))
-    started = Clamd.start()
-    with desks(ScanSettings(started.socket, timeout_s=5)) as desk:
+def test_a_real_scanner_that_dies_and_comes_back(clamd: Clamd, desks: Desks) -> None:
+    with desks(ScanSettings(clamd.socket, timeout_s=5)) as desk:
         assert desk.deposit().scan is Scan.CLEAN
-        started.process.kill()
-        started.process.wait(30)
-        assert refused_leaves_nothing(desk, ScannerUnavailable, scan(seed=2)).details["reason"] == "away"
-        started.restart()
+        clamd.process.kill()
+        clamd.process.wait(30)
+        try:
+            assert refused_leaves_nothing(desk, ScannerUnavailable, scan(seed=2)).details["reason"] == "away"
+        finally:
+            clamd.restart()
         assert desk.deposit(data=scan(seed=2)).scan is Scan.CLEAN
-    started.stop()
 
 
 def test_clamd_that_is_given_more_than_it_takes(clamd: Clamd, desks: Desks) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +10,9 @@ import pytest
 from sqlalchemy import select
 
 from tests.conftest import Clock
-from tests.parts import MissingPart, clamd_program
 from tests.servers.scanner import EICAR, SIGNATURE, Clamd
 from tests.vault.records.desk import scan
-from tests.vault.records.documents.test_scanning import infected_pdf, packed, zipped
+from tests.vault.records.infected import infected_pdf, packed, zipped
 from tests.vault.records.tray import renderer as renderer  # noqa: PLC0414  # the fixture, by its own name
 from tests.vault.records.ward import DAYS, HIT, NAME, Odd, Wards, document_of
 from tests.vault.records.ward import odd as odd  # noqa: PLC0414  # the fixture, by its own name
@@ -45,17 +43,6 @@ from vault.upkeep.scan_folder import ScanFolder
 from vault.upkeep.scrub import Scrub
 
 __all__ = ["odd", "renderer", "wards"]
-
-
-@pytest.fixture(scope="module")
-def clamd() -> Iterator[Clamd]:
-    try:
-        clamd_program()
-    except MissingPart as missing:
-        pytest.skip(str(missing))
-    started = Clamd.start()
-    yield started
-    started.stop()
 
 
 # --- a real clamd

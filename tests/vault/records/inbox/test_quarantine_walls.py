@@ -11,7 +11,7 @@ import pytest
 
 from tests.servers.scanner import EICAR
 from tests.vault.records.desk import scan
-from tests.vault.records.documents.test_scanning import infected_pdf
+from tests.vault.records.infected import infected_pdf
 from tests.vault.records.tray import renderer as renderer  # noqa: PLC0414  # the fixture, by its own name
 from tests.vault.records.ward import HIT, Odd, Ward, Wards, document_of
 from tests.vault.records.ward import odd as odd  # noqa: PLC0414  # the fixture, by its own name
