@@ -17,7 +17,7 @@ from werkzeug.http import parse_etags
 
 from vault.audit.events import Action
 from vault.model import DocumentId
-from vault.records.opened import OpenedDocument
+from vault.records.documents.opened import OpenedDocument
 from web.failures import PreconditionFailed, RangeNotSatisfiable
 from web.session import actor, vault
 

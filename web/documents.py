@@ -8,7 +8,7 @@ from werkzeug import Response
 from vault.audit.events import Action
 from vault.errors import AlreadyPresent, EmptyDocument, NotFound, NotRenderable
 from vault.model import Document, DocumentId, PatientId
-from vault.records.types import UNQUALIFIED
+from vault.records.documents.types import UNQUALIFIED
 from vault.rendering.messages import PageForm
 from web.delivery import deliver, deliver_as_pdf
 from web.forms import date_typed

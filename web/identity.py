@@ -14,7 +14,7 @@ from vault.birth_dates import interpreted, is_uncertain
 from vault.errors import Invalid
 from vault.model import Actor, Identity, IdentityStatus, Role, Sex
 from vault.people.policy import Act, ever_allowed
-from vault.records.identity import OIDS, has_right_key, masked_ins
+from vault.records.patients.identity import OIDS, has_right_key, masked_ins
 from web.forms import birth_date_typed
 
 LABELS: dict[IdentityStatus, LazyString] = {

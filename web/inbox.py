@@ -21,7 +21,7 @@ from vault.errors import (
     UnsupportedType,
 )
 from vault.model import Actor, DocumentId, Patient, PatientId
-from vault.records.drafts import Concordance, Draft
+from vault.records.inbox.drafts import Concordance, Draft
 from web import navigation
 from web.answers import html
 from web.documents import WIDTHS

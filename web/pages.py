@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from werkzeug import Response as AnyResponse
 
 from vault.model import Micros, Role, Sex
-from vault.records.types import CATALOGUE, CLASS_LABELS
+from vault.records.documents.types import CATALOGUE, CLASS_LABELS
 from web import identity, navigation, wording
 from web.errors import local_target
 from web.routes import not_audited, public

@@ -10,7 +10,7 @@ from werkzeug import Response
 from vault.audit.events import Action
 from vault.errors import Forbidden, NotFound
 from vault.model import Actor, DocumentId, PatientId
-from vault.records.types import UNQUALIFIED, document_type
+from vault.records.documents.types import UNQUALIFIED, document_type
 from web import navigation
 from web.documents import WIDTHS, asked_version
 from web.routes import audited

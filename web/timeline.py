@@ -15,7 +15,7 @@ from flask import request
 
 from vault.errors import Invalid
 from vault.model import Document, PatientId
-from vault.records.types import document_type
+from vault.records.documents.types import document_type
 from web.pages import today
 from web.session import actor, vault
 

@@ -13,10 +13,10 @@ from vault.audit.lines import Line
 from vault.birth_dates import is_uncertain
 from vault.model import Actor, Document, IdentityStatus, Micros, Page, Patient, Role, Sex
 from vault.people.policy import ever_allowed
-from vault.records.drafts import Draft
-from vault.records.identity import has_right_key, masked_ins
-from vault.records.merging import Merge, Side
-from vault.records.transfers import Deposited, Progress
+from vault.records.inbox.drafts import Draft
+from vault.records.inbox.transfers import Deposited, Progress
+from vault.records.patients.identity import has_right_key, masked_ins
+from vault.records.patients.merging import Merge, Side
 
 _ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 _TIME = {"type": "string", "format": "date-time"}

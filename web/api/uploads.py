@@ -15,7 +15,7 @@ from vault.audit.events import Action
 from vault.errors import Invalid
 from vault.model import PatientId
 from vault.people.policy import Act, decide_role
-from vault.records.transfers import Progress
+from vault.records.inbox.transfers import Progress
 from web.api.bodies import REFUSALS, announced_digest, announced_name
 from web.api.documents import CLOSED
 from web.api.operations import Reply, operation
