@@ -27,7 +27,7 @@ logger = logging.getLogger("coffre.web")
 PROBLEM = "application/problem+json"
 DISCLOSED = frozenset(
     {"field", "reason", "limit_bytes", "retry_after_s", "document", "recognised", "size", "offset", "known", "act"}
-    | {"patient", "candidates"}
+    | {"patient", "candidates", "kept"}
 )
 """The only ``details`` that leave: facts that say nothing of anybody."""
 
@@ -228,6 +228,15 @@ TABLE: dict[str, Answer] = {
 }
 """Every code that can leave, with its answer."""
 
+IN_QUARANTINE = "quarantine"
+STAYS = {
+    "already_present": _("This one stays in quarantine: it can be destroyed."),
+    "scanner_unavailable": _(
+        "The file stays in quarantine. Try again once the scanner works; the technical administrator knows how to check it."
+    ),
+}
+"""What becomes of a file in quarantine whose new scan was refused, in the place of what is said of one under way."""
+
 BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "bad_request", 416: "range_not_satisfiable"}
 
 
@@ -275,8 +284,10 @@ def problem(code: str, answer: Answer, details: dict[str, Any]) -> dict[str, Any
 def explained(code: str, answer: Answer, details: dict[str, Any]) -> str:
     """What is safe and what to do; where a field was refused, first which and why; where a state forbids it, which.
 
-    Of a file in quarantine, first what was recognised.
+    Of a file in quarantine, first what was recognised; of one that could not be let out of it, that it stays.
     """
+    if details.get("kept") == IN_QUARANTINE:
+        return str(STAYS.get(code, STAYS["scanner_unavailable"]))
     if code == "conflict" and str(details.get("reason", "")) in WHY:
         return str(WHY[str(details["reason"])])
     if code == "quarantined" and details.get("reason"):

@@ -119,6 +119,53 @@ def test_others_are_kept_out(open_another: Open, tmp_path: Path, username: str) 
         assert practice.left_behind() == (1, 1, 1)
 
 
+def test_a_program_of_those_in_charge(open_another: Open, tmp_path: Path) -> None:
+    """Every answer is held to its description by the client itself."""
+    with ward(open_another, tmp_path) as (practice, scanner):
+        owner, admin, sender = (practice.program(name) for name in ("helene", "thomas", "sophie"))
+        assert owner.ask("GET", "/quarantine").get_json() == {"files": [], "more": False}
+        name = {"Content-Disposition": 'attachment; filename="courrier.pdf"'}
+        document = sender.ask("POST", "/inbox", data=PDF, headers=name).get_json()["document"]
+        (listed,) = owner.ask("GET", "/quarantine").get_json()["files"]
+        assert owner.ask("GET", f"/quarantine/{document}").get_json() == listed
+        assert (listed["id"], listed["file_name"], listed["signature"]) == (document, "courrier.pdf", "Win.Test-7")
+        masked = admin.ask("GET", f"/quarantine/{document}").get_json()
+        assert masked == {**listed, "file_name": None, "is_masked": True}
+        kept = admin.ask("POST", f"/quarantine/{document}/rescan")
+        assert (kept.status_code, kept.get_json()) == (200, {"id": document, "is_released": False})
+        scanner.reply = b"nothing that means anything\0"
+        unclear = owner.ask("POST", f"/quarantine/{document}/rescan")
+        problem = unclear.get_json()
+        assert (unclear.status_code, problem["code"], problem["kept"]) == (503, "scanner_unavailable", "quarantine")
+        assert "reste en quarantaine" in problem["detail"]
+        scanner.reply = b"stream: OK\0"
+        freed = owner.ask("POST", f"/quarantine/{document}/rescan").get_json()
+        assert freed == {"id": document, "is_released": True}
+        assert [draft["id"] for draft in sender.ask("GET", "/inbox").get_json()["drafts"]] == [document]
+        for method, path in (("GET", ""), ("POST", "/rescan"), ("DELETE", "")):
+            assert owner.ask(method, f"/quarantine/{document}{path}").status_code == 404
+        assert practice.events("document.rescan") == [
+            "granted", "failed", "granted", "failed", "granted", "denied",
+        ]  # fmt: skip
+        assert practice.events("document.release") == ["success"]
+
+
+def test_a_program_destroys_and_is_told_what_waits_already(open_another: Open, tmp_path: Path) -> None:
+    with ward(open_another, tmp_path) as (practice, scanner):
+        admin, sender = practice.program("thomas"), practice.program("sophie")
+        document = sender.ask("POST", "/inbox", data=PDF).get_json()["document"]
+        scanner.reply = b"stream: OK\0"
+        draft = sender.ask("POST", "/inbox", data=PDF).get_json()["id"]
+        twin = admin.ask("POST", f"/quarantine/{document}/rescan")
+        assert (twin.status_code, twin.get_json()["code"], twin.get_json()["document"]) == (409, "already_present", draft)
+        assert "peut être éliminé" in twin.get_json()["detail"]
+        answer = admin.ask("DELETE", f"/quarantine/{document}")
+        assert (answer.status_code, answer.data) == (204, b"")
+        assert admin.ask("DELETE", f"/quarantine/{document}").status_code == 404
+        assert practice.events("document.delete") == ["success", "denied"]
+        assert practice.left_behind() == (1, 1, 1)
+
+
 UNKNOWN = "0" * 32
 PLACE = re.compile(r"<(?:\w+:)?(\w+)>")
 

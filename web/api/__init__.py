@@ -15,6 +15,7 @@ from web.api.inbox import inbox
 from web.api.merges import merges
 from web.api.operations import Reply, openapi, operation
 from web.api.patients import patients
+from web.api.quarantine import quarantine
 from web.api.records import SCHEMAS
 from web.api.sessions import sessions
 from web.api.uploads import uploads
@@ -22,7 +23,7 @@ from web.errors import TABLE
 from web.routes import not_audited, public
 
 api = Blueprint("api", __name__, url_prefix="/api/v1")
-for part in (sessions, patients, merges, documents, corrections, inbox, uploads, audit):
+for part in (sessions, patients, merges, documents, corrections, inbox, quarantine, uploads, audit):
     api.register_blueprint(part)
 
 

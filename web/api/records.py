@@ -13,6 +13,7 @@ from vault.audit.lines import Line
 from vault.birth_dates import is_uncertain
 from vault.model import Actor, Document, IdentityStatus, Micros, Page, Patient, Role, Sex
 from vault.people.policy import ever_allowed
+from vault.records.documents.quarantined import SetApart
 from vault.records.inbox.drafts import Draft
 from vault.records.inbox.transfers import Deposited, Progress
 from vault.records.patients.identity import has_right_key, masked_ins
@@ -140,6 +141,26 @@ def draft_json(draft: Draft) -> dict[str, Any]:
 def drafts_json(page: Page[Draft]) -> dict[str, Any]:
     """Some drafts and whether there are more."""
     return {"drafts": [draft_json(draft) for draft in page.items], "more": page.more}
+
+
+def apart_json(file: SetApart) -> dict[str, Any]:
+    """A file in quarantine; its name is null for who may not see documents."""
+    return {
+        "id": file.id,
+        "file_name": None if file.is_masked else file.file_name,
+        "signature": file.signature,
+        "size": file.size,
+        "deposited_at": moment(file.deposited_at),
+        "deposited_by": file.deposited_by,
+        "channel": file.channel,
+        "until": moment(file.until),
+        "is_masked": file.is_masked,
+    }
+
+
+def aparts_json(page: Page[SetApart]) -> dict[str, Any]:
+    """Some files in quarantine and whether there are more."""
+    return {"files": [apart_json(file) for file in page.items], "more": page.more}
 
 
 def deposited_json(deposited: Deposited) -> dict[str, Any]:
@@ -324,6 +345,22 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         channel=_TEXT,
     ),
     "Drafts": _page("drafts", "Draft"),
+    "QuarantinedFile": _object(
+        id=_ID,
+        file_name=_TEXT_OR_NONE,
+        signature={"type": "string", "description": "What the scanner recognised, by its own name for it."},
+        size={"type": "integer", "minimum": 1},
+        deposited_at=_TIME,
+        deposited_by=_ID,
+        channel=_TEXT,
+        until={**_TIME, "description": "When it is destroyed by itself."},
+        is_masked=_FLAG,
+    ),
+    "QuarantinedFiles": _page("files", "QuarantinedFile"),
+    "Rescanned": _object(
+        id=_ID,
+        is_released={**_FLAG, "description": "Whether it was clean, and waits in the inbox; else it stays in quarantine."},
+    ),
     "Deposited": {"anyOf": [_ref("Document"), _ref("Draft")]},
     "Upload": _object(
         id=_ID,

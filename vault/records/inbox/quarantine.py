@@ -73,6 +73,11 @@ class Quarantine:
             rows = quarantine_rows.latest(connection, limit + 1)
         return Page(tuple(self._shown(actor, stored) for stored in rows[:limit]), len(rows) > limit)
 
+    def get(self, actor: Actor, document: DocumentId) -> SetApart:
+        """One file in quarantine. Raises NotFound, Forbidden, Tampered, KeysUnavailable."""
+        decide_role(actor.role, Act.QUARANTINE_MANAGE)
+        return self._shown(actor, self._find(document))
+
     def count(self, actor: Actor) -> int:
         """How many files are in quarantine. Raises Forbidden."""
         decide_role(actor.role, Act.QUARANTINE_MANAGE)
