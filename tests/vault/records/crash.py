@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import insert, select
 
 from tests.kms.fake import FakeKeyService
-from tests.vault.records.desk import scan
+from tests.vault.records.scans import scan
 from vault.audit.append import AuditLog, Receipt
 from vault.audit.events import Action, System
 from vault.errors import VaultError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import sqlite3
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from tests.conftest import Clock
 from tests.vault.people.conftest import TENANT, House, open_house
+from tests.vault.records.scans import PDF, scan
 from vault.audit.append import Receipt
 from vault.audit.groups import Group
 from vault.audit.reading import Reader, Record
@@ -24,14 +24,6 @@ from vault.records.tickets import Tickets
 from vault.rendering.renderer import Renderer
 from vault.settings import DatabaseSettings, LimitSettings, ScanSettings
 from vault.storage.blobs import DiskBlobs
-
-PDF = b"%PDF-1.7\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
-
-
-def scan(size: int = 200_000, seed: int = 1) -> bytes:
-    """Bytes that look like a PDF, ``size`` long, different for each ``seed``."""
-    filler = hashlib.shake_256(seed.to_bytes(8)).digest(max(size - len(PDF) - 40, 0))
-    return (PDF[:9] + b"%" + filler.hex().encode()[: max(size - len(PDF) - 1, 0)] + b"\n" + PDF[9:])[:size]
 
 
 @dataclass(frozen=True)
