@@ -20,7 +20,7 @@ import json
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, BinaryIO, NamedTuple, NoReturn, Optional, cast
@@ -30,6 +30,9 @@ LINE_BYTES = 4 * 1024 * 1024
 SMALL_BYTES = 4 * 1024 * 1024
 READ_BYTES = 256 * 1024
 GROUPS = ("actor", "subject", "client", "note")
+MEMBERS = {"manifest.json", "entries.jsonl", "checkpoint", "checkpoints.jsonl", "trailer.json"}
+FIELDS = {"index", "hash", "leaf", "proof", "fence", *GROUPS}
+"""What a line may hold: what nothing proves has no place beside what is proven."""
 PROOF_HEADER = "c2sp.org/tlog-proof@v1"
 
 FAULTS = {
@@ -352,12 +355,21 @@ class Entry:
 _COMMITS = [(group, "c_" + group, b"vault-audit/v1\x00" + group.encode() + b"\x00") for group in GROUPS]
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object in which no name stands twice: another reader might believe the one that was not checked."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
 _scan = json.JSONDecoder().raw_decode
+_scan_once = json.JSONDecoder(object_pairs_hook=_once).raw_decode
 
 
-def _object(text: str) -> Any:
+def _object(text: str, scan: Callable[[str], tuple[Any, int]] = _scan) -> Any:
     """One JSON value and nothing else but a line's end. ``json.loads`` costs twice as much, five times an entry."""
-    value, end = _scan(text)
+    value, end = scan(text)
     if end != len(text) and text[end:] != "\n":
         raise ValueError("more than one value")
     return value
@@ -367,7 +379,9 @@ def read_entry(line: bytes) -> Entry:
     """One line of ``entries.jsonl``; a group that is not the committed one is marked, not believed."""
     decode, sha256 = binascii.a2b_base64, hashlib.sha256
     try:
-        record = _object(line.decode())
+        record = _object(line.decode(), _scan_once)
+        if not FIELDS.issuperset(record):
+            raise Fault("damaged")
         leaf = _object(record["leaf"])
         texts, bad = {}, False
         for group, commits, prefix in _COMMITS:
@@ -433,6 +447,8 @@ class Verdict:
     size: int
     root: bytes
     notes: list[str]
+    partial: int = 0
+    """Entries that are not shown whole."""
 
 
 class Bundle:
@@ -446,6 +462,9 @@ class Bundle:
         except zipfile.BadZipFile:
             file.seek(0)
             raise Fault("cut" if file.read(4) == b"PK\x03\x04" else "format") from None
+        names = self.archive.namelist()
+        if len(names) != len(set(names)) or not MEMBERS.issuperset(names):
+            raise Fault("damaged")
         self.manifest = self._json("manifest.json")
         self.trailer = self._json("trailer.json")
         if self.manifest.get("format") != "coffre-evidence/1":
@@ -457,6 +476,9 @@ class Bundle:
         self.first = self.last = 0
         self.notes: list[str] = []
         self.hole: int | None = None
+        self.partial = 0
+        self.reached: int | None = None
+        self.hidden = 0
 
     def _small(self, name: str) -> bytes:
         try:
@@ -472,7 +494,7 @@ class Bundle:
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            record = json.loads(self._small(name))
+            record = json.loads(self._small(name), object_pairs_hook=_once)
         except ValueError:
             raise Fault("damaged") from None
         if not isinstance(record, dict):
@@ -491,6 +513,7 @@ class Bundle:
                     digest.update(line)
                     entry = read_entry(line)
                     self.count += 1
+                    self.partial += not entry.is_fence and len(entry.texts) < len(GROUPS)
                     self._time(entry)
                     yield entry
         except KeyError:
@@ -518,7 +541,7 @@ class Bundle:
             raise Fault("cut")
         if self.trailer.get("entries_sha256") != self.digest:
             raise Fault("damaged")
-        return Verdict(self.kind, self.count, self.first, self.last, self.head.size, self.head.root, self.notes)
+        return Verdict(self.kind, self.count, self.first, self.last, self.head.size, self.head.root, self.notes, self.partial)
 
     # a whole log: the root follows from the leaves
 
@@ -662,13 +685,25 @@ class Bundle:
             is_before = entry.is_fence and int(entry.leaf["t"]) < int(self.request.get("since", 0))
             if link is not None and not starts and not is_before:
                 self._hole(entry.index)
+            self.reached, self.hidden = (0 if link is None and not is_before else link), int(link is None and not is_before)
             return [(entry, link), (entry, link)]
         before, previous = chain[1]
         if link is None or previous is None:
             self._note("hidden")
+            self._unseen(entry, link, is_between=not (self._is_after(entry) and self._is_after(before)))
         elif link != previous + 1 and not (self._is_after(entry) and self._is_after(before)):
             self._hole(entry.index)
+        self.reached = self.reached if link is None else link
         return [chain[0], (entry, link)]
+
+    def _unseen(self, entry: Entry, link: int | None, *, is_between: bool) -> None:
+        """Entries whose counter can't be read stand for one number each, and for no more."""
+        if link is None:
+            self.hidden += 1
+            return
+        if is_between and self.reached is not None and link - self.reached - 1 > self.hidden:
+            self._hole(entry.index)
+        self.hidden = 0
 
     def _is_after(self, entry: Entry) -> bool:
         """Whether an entry stands behind the period that was asked."""
@@ -695,8 +730,10 @@ class Bundle:
             raise Fault("withheld", entry.index + 1)
         if self.kind == "patient" and entry.index != own:
             raise Fault("withheld", entry.index + 1)
-        if self.kind == "actor" and link is not None and (goes_on is None or link < int(goes_on)):
-            raise Fault("withheld", entry.index + 1)
+        if self.kind == "actor":
+            reached = link if link is not None else None if self.reached is None else self.reached + self.hidden
+            if reached is not None and (goes_on is None or reached < int(goes_on)):
+                raise Fault("withheld", entry.index + 1)
 
     def _note(self, word: str) -> None:
         if word not in self.notes:
@@ -745,6 +782,10 @@ GOOD = {
         "Extract intact and complete from {first} to {last}, {count} entries.",
     ),
 }
+PARTIAL = (
+    "{partial} lignes ne sont pas montrées en entier : leur contenu a été effacé, a expiré ou a été retiré de ce fichier.",
+    "{partial} entries are not shown whole: what they said was erased, has expired or was taken out of this file.",
+)
 HIDDEN = (
     "Certaines lignes ont été effacées ou ont expiré : la suite des numéros ne peut pas y être contrôlée.",
     "Some entries were erased or have expired: their numbering can't be checked.",
@@ -761,6 +802,7 @@ def sentences(verdict: Verdict) -> list[str]:
     words = GOOD.get(verdict.kind, GOOD[""])
     facts = {"first": moment(verdict.first), "last": moment(verdict.last), "count": verdict.count}
     lines = [each.format(**facts) for each in words]
+    lines += [each.format(partial=verdict.partial) for each in PARTIAL] if verdict.partial else []
     return lines + (list(HIDDEN) if "hidden" in verdict.notes else [])
 
 
@@ -786,11 +828,20 @@ def check(path: str, trust: str, since: str | None) -> Verdict:
         with open(since, encoding="utf-8") as file:
             kept = open_checkpoint(file.read(), trusted)
     with open(path, "rb") as binary:
-        if binary.read(len(PROOF_HEADER)) == PROOF_HEADER.encode():
-            binary.seek(0)
-            return verify_proof(binary.read(SMALL_BYTES).decode("utf-8", "replace"), trusted)[0]
-        binary.seek(0)
-        return Bundle(binary, trusted, kept).verify()
+        try:
+            return _judged(binary, trusted, kept)
+        except (Fault, OSError):
+            raise
+        except Exception:  # noqa: BLE001  # whatever a hostile file makes fail, it is not intact: a verdict, not a traceback
+            raise Fault("damaged") from None
+
+
+def _judged(binary: BinaryIO, trusted: list[Key], kept: Checkpoint | None) -> Verdict:
+    head = binary.read(len(PROOF_HEADER))
+    binary.seek(0)
+    if head == PROOF_HEADER.encode():
+        return verify_proof(binary.read(SMALL_BYTES).decode("utf-8", "replace"), trusted)[0]
+    return Bundle(binary, trusted, kept).verify()
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -814,7 +865,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         )
     else:
         code, lines = INTACT, sentences(verdict)
-        record = {"ok": True, "kind": verdict.kind, "count": verdict.count, "size": verdict.size, "root": verdict.root.hex()}
+        record = {"ok": True, "kind": verdict.kind, "count": verdict.count, "size": verdict.size}
+        record |= {"root": verdict.root.hex(), "partial": verdict.partial, "hidden": "hidden" in verdict.notes}
     sys.stdout.write(json.dumps(record) + "\n" if asked.json else "\n".join(lines) + "\n")
     sys.exit(code)
 
