@@ -5,6 +5,7 @@ It must not know sessions, nor what a proof opens.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, update
@@ -18,6 +19,9 @@ from vault.people.notices import Notice, tell
 from vault.people.passwords import Hasher
 from vault.people.roster import Mark, Person, Roster, State, read_failures, write_failures
 from vault.storage.schema import people
+
+RECOVERY_DOOR = "coffre/recovery-door/v1"
+"""Domain of the keyed hashes under which tries at the recovery door are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,24 @@ class Guard:
         except LockedOut:
             self.note(mark, Action.AUTH_LOGIN, Outcome.DENIED, "source_slowed")
             raise
+        return Attempt(mark, has_filled=False)
+
+    def count_recovery(self, mark: Mark) -> Attempt:
+        """Count a try at the door that stays open while the account is locked; it counts for the lock of the other one too.
+
+        This door slows instead: each name from each address, a familiar one included, else a colleague could try passwords for
+        ever. Raises LockedOut.
+        """
+        self.count_source(mark)
+        here = self._roster.keyed_hash(RECOVERY_DOOR, mark.here.hex())
+        try:
+            self._roster.count_attempt(here, lockout.slow_recovery)
+        except LockedOut:
+            self.note(mark, Action.AUTH_LOGIN, Outcome.DENIED, "source_slowed")
+            raise
+        with suppress(LockedOut):
+            state = self._roster.count_attempt(mark.account, lockout.attempt)
+            return Attempt(mark, has_filled=state.locked_until is not None)
         return Attempt(mark, has_filled=False)
 
     def give_back(self, connection: Connection, mark: Mark) -> None:

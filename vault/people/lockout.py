@@ -25,6 +25,11 @@ SOURCE_BURST = 60
 SOURCE_REFILL_S = 15
 """Then one more try in this many seconds, for accounts that never signed in from there."""
 
+RECOVERY_BURST = 10
+"""Failures at the recovery door, which stays open while an account is locked, for one name from one address …"""
+RECOVERY_REFILL_S = 60
+"""… then one more try in this many seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failures:
@@ -86,10 +91,19 @@ def is_locked(state: Failures, now: int) -> bool:
 
 def slow_source(state: Failures, now: int) -> Failures:
     """Count one attempt of an address: a leaking bucket. Raises LockedOut (for seconds, not hours) where it is full."""
-    leaked = max(0, now - state.last_at) // (SOURCE_REFILL_S * SECOND)
+    return _leaked(state, now, SOURCE_BURST, SOURCE_REFILL_S)
+
+
+def slow_recovery(state: Failures, now: int) -> Failures:
+    """Count one attempt of a name at the recovery door, from one address. Raises LockedOut (for a minute) where it is full."""
+    return _leaked(state, now, RECOVERY_BURST, RECOVERY_REFILL_S)
+
+
+def _leaked(state: Failures, now: int, burst: int, refill_s: int) -> Failures:
+    leaked = max(0, now - state.last_at) // (refill_s * SECOND)
     level = max(0, state.count - leaked)
-    if level >= SOURCE_BURST:
-        wait = SOURCE_REFILL_S - (max(0, now - state.last_at) // SECOND) % SOURCE_REFILL_S
+    if level >= burst:
+        wait = refill_s - (max(0, now - state.last_at) // SECOND) % refill_s
         raise LockedOut("too many failures from this address", retry_after_s=wait)
-    last_at = now if level == 0 else state.last_at + leaked * SOURCE_REFILL_S * SECOND
+    last_at = now if level == 0 else state.last_at + leaked * refill_s * SECOND
     return Failures(count=level + 1, first_at=state.first_at or now, last_at=last_at)

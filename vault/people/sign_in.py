@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 from sqlalchemy import delete as sql_delete
 
 from vault.audit.append import Transaction
@@ -98,14 +98,18 @@ class SignIn:
         return self._complete(person, attempt, match)
 
     def recovery(self, username: str, password: str, code: str, client: Client) -> SignedIn:
-        """Password and a one-time recovery code. Works while the account is locked: 60 random bits need no lock."""
+        """Password and a one-time recovery code. Works while the account is locked: 60 random bits need no lock.
+
+        The password beside it needs one: tries are counted for each name and address, and a right password is told by nothing.
+        """
         mark = self._roster.mark(username, client)
-        attempt = self._guard.count_source(mark)
+        attempt = self._guard.count_recovery(mark)
         person = self._guard.proven(mark, password)
         bare = recovery.cleaned(code) or ""
         owner = person.id if person is not None else PersonId("")
         hashed = self._roster.keyed_hash(RECOVERY, owner, bare)
-        if person is None or not person.is_enrolled:
+        is_unused = self._is_unused(owner, hashed)
+        if person is None or not person.is_enrolled or not is_unused:
             raise self._guard.refused(attempt, Action.AUTH_RECOVERY_CODE_USED, "recovery")
         return self._recover(person, attempt, hashed, None)
 
@@ -219,8 +223,7 @@ class SignIn:
 
     def _recover(self, person: Person, attempt: Attempt, hashed: bytes, token: str | None) -> SignedIn:
         draft = self._sessions.draft(person, Stage.FULL, ("pwd", "recovery"), attempt.mark.by.client)
-        columns = recovery_codes.c
-        unused = (columns.person == person.id) & (columns.code_hash == hashed) & columns.used_at.is_(None)
+        unused = _unused(person.id, hashed)
 
         def work(tx: Transaction) -> None:
             if tx.connection.execute(update(recovery_codes).where(unused).values(used_at=self._roster.clock())).rowcount != 1:
@@ -236,6 +239,11 @@ class SignIn:
         except _Replayed:
             raise self._guard.refused(attempt, Action.AUTH_RECOVERY_CODE_USED, "recovery") from None
         return SignedIn(draft.token, draft.actor, draft.expires_at)
+
+    def _is_unused(self, person: PersonId, hashed: bytes) -> bool:
+        """Whether the code waits to be used: asked before anything that only a right password would cost."""
+        with self._roster.db.read() as connection:
+            return connection.execute(select(recovery_codes.c.person).where(_unused(person, hashed))).first() is not None
 
     def _begin_full(self, tx: Transaction, draft: Draft, mark: Mark) -> None:
         self._sessions.begin(tx.connection, draft)
@@ -258,6 +266,11 @@ class SignIn:
         with self._roster.db.read() as connection:
             person = self._halfway(connection, token, stage)
         return person, self._roster.mark(person.username, client)
+
+
+def _unused(person: PersonId, hashed: bytes) -> ColumnElement[bool]:
+    columns = recovery_codes.c
+    return (columns.person == person) & (columns.code_hash == hashed) & columns.used_at.is_(None)
 
 
 class _Replayed(Exception):

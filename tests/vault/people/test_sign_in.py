@@ -11,6 +11,7 @@ from tests.vault.people.conftest import OFFICE, PASSWORD, House
 from tests.vault.people.races import WRONG
 from vault.errors import KeysUnavailable, LockedOut, SessionEnded, SignInRefused, VaultError
 from vault.model import Client, Role
+from vault.people.lockout import RECOVERY_BURST, RECOVERY_REFILL_S
 from vault.people.sessions import Stage
 from vault.storage.schema import failures, people, recovery_codes, sessions
 
@@ -333,3 +334,25 @@ def test_clock_stepped_back_lets_no_used_code_through(house: House) -> None:
         house.people.sign_in.at_once("lmartin", PASSWORD, house.code(secret), OFFICE)
     with pytest.raises(SignInRefused):
         house.people.sign_in.at_once("lmartin", PASSWORD, code, OFFICE)
+
+
+def test_the_recovery_door_is_no_place_to_try_passwords(house: House) -> None:
+    """It stays open while the account is locked, also at the practice's own address; so it counts, slows and tells nothing."""
+    secret, first = house.enrol()
+    right = first.recovery_codes or ()
+    refusals = set()
+    for number in range(RECOVERY_BURST - 1):
+        password = PASSWORD if number == 3 else f"Autre-Fruit-{number}"
+        with pytest.raises(SignInRefused) as refused:
+            house.people.sign_in.recovery("lmartin", password, "0000-0000-0000", OFFICE)
+        refusals.add(repr(refused.value.details))
+    assert len(refusals) == 1
+    with pytest.raises(LockedOut):
+        house.people.sign_in.password("lmartin", PASSWORD, OFFICE)
+    assert house.people.sign_in.recovery("lmartin", PASSWORD, right[0], OFFICE).actor.username == "lmartin"
+    with pytest.raises(LockedOut) as slowed:
+        house.people.sign_in.at_once("LMartin", PASSWORD, right[1], OFFICE)
+    assert 0 < int(slowed.value.details["retry_after_s"]) <= RECOVERY_REFILL_S
+    house.clock.advance(seconds=RECOVERY_REFILL_S)
+    assert house.people.sign_in.at_once("lmartin", PASSWORD, right[1], OFFICE).actor.username == "lmartin"
+    assert house.sign_in("lmartin", secret).actor.username == "lmartin"
