@@ -12,27 +12,27 @@ from flask_babel import gettext as _
 from werkzeug import Response as AnyResponse
 
 from vault.audit.auditing import ExportFile, Format
-from vault.audit.detect import Detector
 from vault.audit.events import Action, Outcome
 from vault.audit.formats.csv import Dialect, Look
 from vault.audit.lines import Line
 from vault.audit.period import parse_period
-from vault.audit.questions import QUESTIONS, narrowed_by
+from vault.audit.questions import QUESTIONS
 from vault.audit.search import COUNTED, Filters, is_technical
 from vault.audit.words import WORDS
 from vault.errors import Busy, Invalid, NotFound, Tampered
-from vault.model import DocumentId, PatientId, PersonId
+from vault.model import PatientId
 from vault.people.policy import LOG_REACH, Act, LogReach, decide_role
 from web import event_words
 from web.answers import html
+from web.asked import asked, before, errors_of, filters_of, refusal_of
 from web.forms import field_errors
 from web.routes import audited, not_audited
 from web.session import actor, vault
 
 audit = Blueprint("audit", __name__)
 SHOWN = 50
-FIELDS = ("since", "until", "question", "action", "outcome", "actor", "reference", "document", "detector", "readings")
-
+CHOSEN = ("action", "actor", "detector", "outcome", "question")
+"""Filters that are chosen, not typed: a wrong one is forgotten, where a typed one stays to be corrected."""
 
 OWN_QUESTIONS = ("opened", "filed", "left", "outside", "breakglass", "related", "refused")
 """What somebody may want to know of their own accesses."""
@@ -40,37 +40,20 @@ RUNNING = threading.Lock()
 """One verification at a time in a process: it reads the whole log."""
 
 
-def asked() -> dict[str, str]:
-    """The filters of this request as typed: dates, slugs and random ids, nothing that names anybody."""
-    return {name: request.values[name].strip() for name in FIELDS if request.values.get(name, "").strip()}
-
-
-def filters_of(given: dict[str, str]) -> Filters:
-    """The typed filters as the vault takes them. Raises Invalid."""
-    since, until = parse_period(given.get("since"), given.get("until"))
-    chosen = Filters(
-        since=since,
-        until=until,
-        actions=tuple(action for action in Action if action == given.get("action")),
-        outcomes=tuple(outcome for outcome in Outcome if outcome == given.get("outcome")),
-        actor=PersonId(given["actor"]) if given.get("actor") else None,
-        reference=given.get("reference"),
-        document=DocumentId(given["document"]) if given.get("document") else None,
-        detector=next((detector for detector in Detector if detector == given.get("detector")), None),
-    )
-    return narrowed_by(given.get("question", ""), chosen)
-
-
 def _is_quiet(given: dict[str, str]) -> bool:
     """Whether the log's own readers are left out: unless they, or everything, are what was asked for."""
     return not ("readings" in given or "action" in given or given.get("question") in {"log", "keys"})
 
 
-def _people() -> list[tuple[str, str]]:
-    """Whom one may filter by: everybody for those who read everything, oneself for others."""
+def _people(chosen: str = "") -> list[tuple[str, str]]:
+    """Whom one may filter by: everybody for those who read everything, oneself for others.
+
+    ``chosen`` is among them by its id where nobody has it, so that the field never says "all" over one person's events.
+    """
     if LOG_REACH[actor().role] not in {LogReach.EVERYTHING, LogReach.PRACTICE}:
         return []
-    return sorted(vault().people.roster.display_names().items(), key=lambda pair: pair[1].casefold())
+    known = {**({chosen: chosen} if chosen else {}), **vault().people.roster.display_names()}
+    return sorted(known.items(), key=lambda pair: pair[1].casefold())
 
 
 def _questions() -> tuple[str, ...]:
@@ -85,22 +68,13 @@ def _questions() -> tuple[str, ...]:
             return OWN_QUESTIONS
 
 
-def _shown(given: dict[str, str]) -> dict[str, Any]:
-    before = request.values.get("before", type=int)
-    quiet = _is_quiet(given)
-    found = vault().auditing.timeline(
-        actor(), filters_of(given), before=before, limit=SHOWN, is_quiet=quiet, is_counted=bool(given)
-    )
-    older = urlencode({**given, "before": found.next_before}) if found.next_before is not None else ""
+def _around(given: dict[str, str]) -> dict[str, Any]:
+    """What the page shows whatever was asked."""
     return {
-        "lines": found.page.items,
-        "passed_over": found.passed_over,
-        "matching": found.matching,
-        "most_counted": COUNTED,
-        "older": older,
+        "lines": (),
         "given": given,
-        "before": before,
-        "people": _people(),
+        "errors": {},
+        "people": _people(given.get("actor", "")),
         "verified": vault().auditing.last_verdict(),
         "since": vault().installation.created_at,
         "size": vault().auditing.size(),
@@ -108,8 +82,35 @@ def _shown(given: dict[str, str]) -> dict[str, Any]:
         "witnessed": vault().auditing.witnessed(),
         "actions": sorted(((str(action), action_label(action)) for action in Action), key=lambda pair: pair[1]),
         "questions": _questions(),
-        "extent": vault().auditing.extent(actor(), filters_of(given)) if "extent" in request.args else None,
     }
+
+
+def _shown(given: dict[str, str]) -> dict[str, Any]:
+    """The page with what was found. Raises Invalid."""
+    filters, start = filters_of(given), before()
+    found = vault().auditing.timeline(
+        actor(), filters, before=start, limit=SHOWN, is_quiet=_is_quiet(given), is_counted=bool(given)
+    )
+    older = urlencode({**given, "before": found.next_before}) if found.next_before is not None else ""
+    return {
+        **_around(given),
+        "lines": found.page.items,
+        "passed_over": found.passed_over,
+        "matching": found.matching,
+        "most_counted": COUNTED,
+        "older": older,
+        "before": start,
+        "extent": vault().auditing.extent(actor(), filters) if "extent" in request.args else None,
+    }
+
+
+def _refused(given: dict[str, str], error: Invalid) -> Response:
+    """The page with what was typed, what is wrong with it, and no event at all."""
+    decide_role(actor().role, Act.AUDIT_READ)
+    errors = errors_of(error)
+    sound = {name: value for name, value in given.items() if name not in errors or name not in CHOSEN}
+    facts = {**_around(sound), "errors": errors, "refusal": refusal_of(error)}
+    return html(render_template("audit/index.html", **facts), 422)
 
 
 def action_label(action: Action) -> str:
@@ -119,16 +120,22 @@ def action_label(action: Action) -> str:
 
 @audit.get("/audit")
 @audited(Action.AUDIT_VIEW, Action.AUDIT_SEARCH)
-def index() -> str:
+def index() -> AnyResponse:
     """The access log: whether it is whole, then what one asks for."""
-    return render_template("audit/index.html", **_shown(asked()))
+    try:
+        return html(render_template("audit/index.html", **_shown(asked())))
+    except Invalid as error:
+        return _refused(asked(), error)
 
 
 @audit.post("/audit/names")
 @audited(Action.AUDIT_REVEAL_IDENTITY)
 def reveal() -> AnyResponse:
     """The same page with the patients' names, for a reason that goes into the log, one event a patient."""
-    facts = _shown(asked())
+    try:
+        facts = _shown(asked())
+    except Invalid as error:
+        return _refused(asked(), error)
     references = sorted({line.patient_ref for line in facts["lines"] if line.patient_ref})
     try:
         names = vault().auditing.reveal(actor(), references, request.form.get("reason", ""))
@@ -177,8 +184,7 @@ def patient(patient: str) -> str:
     Files that were merged keep their own history: each is a page, and they lead to each other.
     """
     found = vault().patients.get(actor(), PatientId(patient))
-    before = request.args.get("before", type=int)
-    timeline = vault().auditing.timeline(actor(), Filters(patient=PatientId(patient)), before=before, limit=SHOWN)
+    timeline = vault().auditing.timeline(actor(), Filters(patient=PatientId(patient)), before=before(), limit=SHOWN)
     merges = vault().merging.of(actor(), found.id) if found.absorbed else ()
     return render_template(
         "audit/patient.html",

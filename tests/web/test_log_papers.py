@@ -54,7 +54,8 @@ def test_nobody_else_is_given_it_and_an_unknown_reference_is_not_found(house: Pr
     wanted = reference(house.browser("nadia"))
     for username in ("claire", "thomas"):
         assert house.browser(username).post("/audit/report", {"reference": wanted}).status_code == 403
-    assert house.browser("nadia").post("/audit/report", {"reference": "unknown"}).status_code == 404
+    assert house.browser("nadia").post("/audit/report", {"reference": "0" * 32}).status_code == 404
+    assert house.browser("nadia").post("/audit/report", {"reference": "unknown"}).status_code == 422
     assert house.browser("nadia").post("/audit/report", {}).status_code == 404
     assert house.events("patient.report_given") == []
 

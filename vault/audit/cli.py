@@ -91,7 +91,7 @@ def _filters(
         reference=reference,
         detector=Detector(detector) if detector else None,
     )
-    return narrowed_by(question or "", chosen)
+    return narrowed_by(question or "", chosen.well_formed())
 
 
 def _action(slug: str) -> Action:

@@ -64,7 +64,7 @@ def report(
     start, end = parse_period(since, until)
     known = Filters(since=start, until=end, reference=patient)
     filters = known if is_reference else Filters(since=start, until=end, patient=PatientId(patient))
-    _written(console.vault.auditing.patient_report(auditor(console), filters, practice), output)
+    _written(console.vault.auditing.patient_report(auditor(console), filters.well_formed(), practice), output)
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,17 +10,23 @@ from vault.errors import Invalid
 from vault.model import Micros
 
 ZONE = ZoneInfo("Europe/Paris")
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def parse_period(since: str | None, until: str | None, zone: ZoneInfo = ZONE) -> tuple[Micros | None, Micros | None]:
     """Two local dates (YYYY-MM-DD, the second inclusive) as [since, until) in microseconds UTC. Raises Invalid."""
-    return _midnight(since, zone, "since", days=0), _midnight(until, zone, "until", days=1)
+    start, end = _midnight(since, zone, "since", days=0), _midnight(until, zone, "until", days=1)
+    if start is not None and end is not None and start >= end:
+        raise Invalid("the period ends before it starts", field="until", reason="before_since")
+    return start, end
 
 
 def _midnight(text: str | None, zone: ZoneInfo, name: str, *, days: int) -> Micros | None:
     if not text:
         return None
     try:
+        if not DAY.fullmatch(text):  # ISO 8601 has other forms too, which nobody means here
+            raise ValueError(name)  # noqa: TRY301  # told like a day that does not exist
         day = date.fromisoformat(text) + timedelta(days=days)
         moment = datetime(day.year, day.month, day.day, tzinfo=zone)
         return Micros(int(moment.timestamp()) * 1_000_000)

@@ -14,6 +14,7 @@ from typing import Final
 from vault.audit.events import Action, Outcome
 from vault.audit.groups import Flag
 from vault.audit.search import Filters
+from vault.errors import Invalid
 
 
 def _family(*starts: str) -> tuple[Action, ...]:
@@ -76,7 +77,12 @@ NOISE: Final = (Action.AUDIT_VIEW, Action.AUDIT_SEARCH, Action.AUDIT_VERIFY, Act
 
 
 def narrowed_by(question: str, filters: Filters) -> Filters:
-    """The filters with what a question adds; an action or an outcome chosen by hand goes before it."""
+    """The filters with what a question adds; an action or an outcome chosen by hand goes before it. No question: as they are.
+
+    Raises Invalid for a question that has no such name.
+    """
+    if question and question not in QUESTIONS:
+        raise Invalid("there is no such question", field="question", reason="unknown_value")
     asked = QUESTIONS.get(question, Filters())
     return replace(
         filters,

@@ -5,6 +5,7 @@ It must not know formats.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,9 @@ PASSED = 1_000
 """Where counting what a page passes over ends."""
 NOBODY = b""
 """No keyed value: what is asked for does not exist."""
+
+ID = re.compile("[0-9a-f]{32}")
+IDS = ("actor", "patient", "reference", "document", "person")
 
 TECHNICAL_FAMILIES = ("system.", "hsm.", "key.", "log.")
 """What a technical admin reads, beside the other events of the technical retention class."""
@@ -61,6 +65,17 @@ class Filters:
             raise Invalid("the period ends before it starts", field="until", reason="before_since")
         if self.patient is not None and self.reference is not None:
             raise Invalid("give a patient or a log reference, not both", field="reference", reason="twice")
+
+    def well_formed(self) -> Filters:
+        """These filters as somebody typed them, if every id is one: 32 lower-case hexadecimal digits. Raises Invalid.
+
+        What is no id names nothing, and an answer that nothing matches would say that nothing happened.
+        """
+        for name in IDS:
+            value = getattr(self, name)
+            if value is not None and not ID.fullmatch(value):
+                raise Invalid(f"{name} is not an id (32 hexadecimal digits)", field=name, reason="not_an_id")
+        return self
 
     def described(self) -> dict[str, str | int]:
         """The filters as ids and slugs, for the log itself and for an export's first lines; never a name."""

@@ -59,7 +59,7 @@ def filters_from(given: dict[str, Any]) -> Filters:
         document=DocumentId(given["document"]) if given.get("document") else None,
         person=PersonId(given["person"]) if given.get("person") else None,
         detector=given.get("detector"),
-    )
+    ).well_formed()
 
 
 @audit.post("/audit/search")

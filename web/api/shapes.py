@@ -6,6 +6,7 @@ Unknown fields are refused by name, so that nothing can be slipped in. It must n
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -20,6 +21,7 @@ from web.failures import BadRequest
 E = TypeVar("E", bound=StrEnum)
 
 ID_PATTERN = "^[0-9a-f]{32}$"
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ def day() -> Field:
     """A day, ISO 8601 ``YYYY-MM-DD``."""
 
     def read(value: Any) -> date:
-        if not isinstance(value, str) or len(value) != 10:
+        if not isinstance(value, str) or not DAY.fullmatch(value):
             raise ValueError("shape")
         try:
             return date.fromisoformat(value)

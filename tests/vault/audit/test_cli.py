@@ -14,7 +14,7 @@ from sqlalchemy import text
 from kms.terminal import Exit
 from tests.vault.audit.conftest import Rig, created, patient, viewed
 from vault.audit.cli import audit
-from vault.errors import Forbidden
+from vault.errors import Forbidden, Invalid
 from vault.model import Actor, Role
 
 
@@ -53,6 +53,32 @@ def test_export_writes_a_whole_file_or_none(console: Any, tmp_path: Path) -> Non
     assert b"#;complete;count=23;last=22" in file.read_bytes()
     assert run(console, "export", "--format", "jsonl", "--action", "document.view").stdout.count("document.view") == 20
     assert list(tmp_path.glob("*.part")) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--since", "yesterday"),
+        ("--until", "20260301"),
+        ("--since", "2026-03-10", "--until", "2026-03-09"),
+        ("--action", "document.views"),
+        ("--outcome", "maybe"),
+        ("--detector", "none"),
+        ("--question", "everything"),
+        *((f"--{name}", "Dupont") for name in ("actor", "patient", "document", "reference")),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_filter_is_refused_by_every_verb_that_takes_filters(rig: Rig, console: Any, options: tuple[str, ...]) -> None:
+    before = rig.auditing.size()
+    for verb in ("list", "export", "extent"):
+        ran = run(console, verb, *options)
+        assert (ran.exit_code != 0, ran.stdout) == (True, "")
+        if isinstance(ran.exception, Invalid):
+            assert ran.exception.details["field"] == options[-2].removeprefix("--")
+        else:  # click's own: names the option and its choices
+            assert f"'{options[-2]}'" in ran.stderr
+    assert rig.auditing.size() == before
 
 
 @pytest.mark.parametrize("arguments", [("export", "--action", "nonsense"), ("who-saw", "x", "--since", "yesterday")])
