@@ -2,7 +2,9 @@
 
 Run as a program it deposits documents and says ``ACK <document> <sha256>`` for each that was acknowledged:
 ``python -m tests.vault.records.crash DIRECTORY FIRST COUNT``; with ``erase`` behind, it puts them into the inbox and then
-destroys them, and says ``GONE <draft>`` for each whose destruction was acknowledged.
+destroys them, and says ``GONE <draft>`` for each whose destruction was acknowledged. With ``infect SOCKET`` it sends them past the
+scanner behind that socket, and says ``APART <file>`` for each that was set apart; with ``release SOCKET`` it has the newest
+``COUNT`` files of the quarantine scanned again, and says ``FREE <file>`` for each that was let out.
 """
 
 from __future__ import annotations
@@ -27,13 +29,14 @@ from tests.kms.fake import FakeKeyService
 from tests.vault.records.scans import scan
 from vault.audit.append import AuditLog, Receipt
 from vault.audit.events import Action, System
-from vault.errors import VaultError
+from vault.errors import Quarantined, VaultError
 from vault.model import Actor, Document, DocumentId, Micros, PatientId, PersonId, Role, ScopeId, ScopeKind, TenantId
 from vault.people.relations import Relations
 from vault.records.documents.documents import Documents
 from vault.records.documents.scanning import Scanner
 from vault.records.inbox.inbox import Inbox
 from vault.records.inbox.proposals import Proposals
+from vault.records.inbox.quarantine import Quarantine
 from vault.records.patients.patients import Patients
 from vault.records.tickets import Tickets
 from vault.rendering.renderer import Renderer
@@ -47,8 +50,9 @@ from vault.storage.schema import care_team, installation, patients, people
 from vault.upkeep.scrub import Report, Scrub
 
 TENANT = TenantId("a" * 32)
-PERSON, PATIENT = PersonId("1" * 32), PatientId("2" * 32)
+PERSON, WARDEN, PATIENT = PersonId("1" * 32), PersonId("6" * 32), PatientId("2" * 32)
 RECEPTION = Actor(PERSON, "accueil", "Accueil", Role.RECEPTION, session="4" * 32, methods=("pwd", "otp"))
+OWNER = Actor(WARDEN, "titulaire", "Titulaire", Role.OWNER, session="5" * 32, methods=("pwd", "otp"))
 CLINICIAN = Actor(PERSON, "lmartin", "Dr Martin", Role.CLINICIAN, session="3" * 32, methods=("pwd", "otp"))
 BEGIN = "/upload-begins-here"
 """The child looks for this file just before it deposits: a mark in a trace of its system calls."""
@@ -74,14 +78,17 @@ class Standing:
 
     documents: Documents
     inbox: Inbox
+    quarantine: Quarantine
     blobs: DiskBlobs
     log: AuditLog
     db: Database
 
 
 @contextmanager
-def standing(directory: Path, *, new_id: Callable[[], str] = lambda: uuid4().hex) -> Iterator[Standing]:
-    """Open the vault in ``directory``, founding it the first time."""
+def standing(
+    directory: Path, *, new_id: Callable[[], str] = lambda: uuid4().hex, scanner: Path | None = None
+) -> Iterator[Standing]:
+    """Open the vault in ``directory``, founding it the first time; ``scanner``: the socket of one, else nothing is scanned."""
     db, keyring_db = Database(f"sqlite:///{directory / 'coffre.db'}"), Database(f"sqlite:///{directory / 'keyring.db'}")
     migrate.upgrade(db, keyring_db)
     keys = KeptKeys()
@@ -89,22 +96,23 @@ def standing(directory: Path, *, new_id: Callable[[], str] = lambda: uuid4().hex
     log_scope = _scope(db, "log_scope") or _found(db, scopes)
     log = AuditLog(db=db, keyring=keyring_db, tenant=TENANT, open_key=lambda: scopes.open(ScopeId(log_scope)), clock=now)
     blobs, renderer = DiskBlobs(directory / "blobs"), Renderer()
+    tray = ScopeId(_scope(db, "inbox_scope") or "")
     tickets: Tickets[Receipt] = Tickets(now)
     documents = Documents(
         db=db, scopes=scopes, keys=keys, log=log, tenant=TENANT, relations=Relations(db), blobs=blobs, renderer=renderer,
         limits=LimitSettings(document_mib=64), clock=now, tickets=tickets, new_id=new_id,
-        scanner=Scanner(ScanSettings()),
+        scanner=Scanner(ScanSettings(scanner)), aside=tray,
     )  # fmt: skip
     patients = Patients(
         db=db, scopes=scopes, keys=keys, log=log, tenant=TENANT, relations=Relations(db), clock=now, tickets=tickets
     )
     inbox = Inbox(
-        rooms=documents.rooms, scope=ScopeId(_scope(db, "inbox_scope") or ""), renderer=renderer,
+        rooms=documents.rooms, scope=tray, renderer=renderer,
         limits=LimitSettings(document_mib=64), tickets=tickets, proposals=Proposals(keys, TENANT, patients),
         drawn=documents.drawn,
     )  # fmt: skip
     try:
-        yield Standing(documents, inbox, blobs, log, db)
+        yield Standing(documents, inbox, Quarantine(rooms=documents.rooms, scope=tray, days=30), blobs, log, db)
     finally:
         renderer.close()
         scopes.close()
@@ -124,10 +132,11 @@ def _found(db: Database, scopes: ScopeKeys) -> str:
 
     def work(connection: object) -> None:
         execute = connection.execute  # type: ignore[attr-defined]  # a SQLAlchemy connection
-        execute(insert(people).values(
-            id=PERSON, username="lmartin", username_key="lmartin", display_name_sealed=b"", role="clinician", state="active",
-            totp_step=0, created_at=0,
-        ))  # fmt: skip
+        for person, name, role in ((PERSON, "lmartin", "clinician"), (WARDEN, "titulaire", "owner")):
+            execute(insert(people).values(
+                id=person, username=name, username_key=name, display_name_sealed=b"", role=role, state="active",
+                totp_step=0, created_at=0,
+            ))  # fmt: skip
         execute(insert(patients).values(
             id=PATIENT, scope=patient, identity_sealed=b"", state="active", created_at=0, created_by=PERSON, mac=1
         ))  # fmt: skip
@@ -205,12 +214,48 @@ def erase(directory: Path, first: int, count: int) -> None:
         os.path.exists(BEGIN)  # noqa: PTH110  # as above
 
 
+def infect(directory: Path, first: int, count: int, scanner: Path) -> None:
+    """Send ``count`` infected documents, to the inbox and to a patient's file in turn, saying what was set apart."""
+    with standing(directory, scanner=scanner) as vault:
+        os.path.exists(BEGIN)  # noqa: PTH110  # one system call, no more
+        for number in range(first, first + count):
+            try:
+                if number % 2:
+                    deposit(vault, number)
+                else:
+                    vault.inbox.deposit(RECEPTION, file_name=f"scan-{number}.pdf", body=io.BytesIO(paper(number)))
+            except Quarantined as told:
+                os.write(1, f"APART {told.details['document']}\n".encode())
+        os.path.exists(BEGIN)  # noqa: PTH110  # as above
+
+
+def release(directory: Path, count: int, scanner: Path) -> None:
+    """Have the newest ``count`` files of the quarantine scanned again, saying which were let out."""
+    with standing(directory, scanner=scanner) as vault:
+        files = [file.id for file in vault.quarantine.list(OWNER).items][:count]
+        os.path.exists(BEGIN)  # noqa: PTH110  # one system call, no more
+        for file in files:
+            if vault.quarantine.rescan(OWNER, file):
+                os.write(1, f"FREE {file}\n".encode())
+        os.path.exists(BEGIN)  # noqa: PTH110  # as above
+
+
 def main() -> None:
-    """Deposit ``COUNT`` documents from number ``FIRST`` on, saying what became of each."""
+    """Do what the command line says."""
     directory, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    if sys.argv[4:] == ["erase"]:
-        erase(directory, first, count)
-        return
+    match sys.argv[4:]:
+        case ["erase"]:
+            erase(directory, first, count)
+        case ["infect", scanner]:
+            infect(directory, first, count, Path(scanner))
+        case ["release", scanner]:
+            release(directory, count, Path(scanner))
+        case _:
+            _deposit_all(directory, first, count)
+
+
+def _deposit_all(directory: Path, first: int, count: int) -> None:
+    """Deposit ``count`` documents from number ``first`` on, saying what became of each."""
     made = ids(first)
     with standing(directory, new_id=lambda: next(made)) as vault:
         os.path.exists(BEGIN)  # noqa: PTH110  # one system call, no more
