@@ -52,8 +52,8 @@ def _people(chosen: str = "") -> list[tuple[str, str]]:
     """
     if LOG_REACH[actor().role] not in {LogReach.EVERYTHING, LogReach.PRACTICE}:
         return []
-    known = {**({chosen: chosen} if chosen else {}), **vault().people.roster.display_names()}
-    return sorted(known.items(), key=lambda pair: pair[1].casefold())
+    known = sorted(vault().people.roster.display_names().items(), key=lambda pair: pair[1].casefold())
+    return [*known, *([(chosen, chosen)] if chosen and chosen not in dict(known) else [])]
 
 
 def _questions() -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def _shown(given: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _refused(given: dict[str, str], error: Invalid) -> Response:
+def _refused(given: dict[str, str], error: Invalid) -> AnyResponse:
     """The page with what was typed, what is wrong with it, and no event at all."""
     decide_role(actor().role, Act.AUDIT_READ)
     errors = errors_of(error)

@@ -80,7 +80,7 @@ def test_what_is_right_goes_on(house: Practice) -> None:
     assert "vos propres accès" in own.get_data(as_text=True)
 
 
-ASKED = [
+ASKED: list[tuple[dict[str, object], str, str]] = [
     ({"since": "20260301"}, "since", "shape"),
     ({"until": "2026-W10-1"}, "until", "shape"),
     ({"since": "2026-02-30"}, "since", "impossible"),
@@ -89,7 +89,11 @@ ASKED = [
     ({"outcomes": ["maybe"]}, "outcomes", "unknown_value"),
     ({"detector": "none"}, "detector", "unknown_value"),
     ({"question": "log"}, "question", "unknown_field"),
-    *(({name: "Dupont"}, name, "not_an_id") for name in ("actor", "patient", "reference", "document", "person")),
+    ({"actor": "Dupont"}, "actor", "not_an_id"),
+    ({"patient": "Dupont"}, "patient", "not_an_id"),
+    ({"reference": "Dupont"}, "reference", "not_an_id"),
+    ({"document": "Dupont"}, "document", "not_an_id"),
+    ({"person": "Dupont"}, "person", "not_an_id"),
     ({"patient": ODD, "reference": ODD}, "reference", "twice"),
     ({"before": -1}, "before", "out_of_range"),
 ]

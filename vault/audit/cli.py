@@ -348,7 +348,7 @@ def who_saw(console: Console, patient: str, since: str | None, until: str | None
     """
     start, end = parse_period(since, until)
     filters = Filters(since=start, until=end, patient=PatientId(patient))
-    lines = list(_all(console, filters))
+    lines = list(_all(console, filters.well_formed()))
     data = {"patient": patient, "entries": [_as_dict(line) for line in lines]}
     answer(data, [_as_text(line) for line in lines] or ["Nobody, in this period."], as_json=as_json)
 

@@ -78,6 +78,8 @@ def test_a_wrong_filter_is_refused_by_every_verb_that_takes_filters(rig: Rig, co
             assert ran.exception.details["field"] == options[-2].removeprefix("--")
         else:  # click's own: names the option and its choices
             assert f"'{options[-2]}'" in ran.stderr
+    for words in ("who-saw Dupont", "report Dupont -o x.html", "report Dupont --reference -o x.html"):
+        assert isinstance(run(console, *words.split()).exception, Invalid)
     assert rig.auditing.size() == before
 
 
