@@ -2,9 +2,10 @@
 
 Run as a program it deposits documents and says ``ACK <document> <sha256>`` for each that was acknowledged:
 ``python -m tests.vault.records.crash DIRECTORY FIRST COUNT``; with ``erase`` behind, it puts them into the inbox and then
-destroys them, and says ``GONE <draft>`` for each whose destruction was acknowledged. With ``infect SOCKET`` it sends them past the
-scanner behind that socket, and says ``APART <file>`` for each that was set apart; with ``release SOCKET`` it has the newest
-``COUNT`` files of the quarantine scanned again, and says ``FREE <file>`` for each that was let out.
+destroys them, and says ``GONE <draft>`` for each whose destruction was acknowledged.
+
+With ``infect SOCKET`` it sends them past the scanner behind that socket: ``APART <file>`` for each that was set apart. With
+``release SOCKET`` it has the newest ``COUNT`` files of the quarantine scanned again: ``FREE <file>`` for each that was let out.
 """
 
 from __future__ import annotations
