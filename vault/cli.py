@@ -135,6 +135,11 @@ def default_config() -> Path:
 @click.option("--practice", default="Cabinet médical", show_default=True, help="The practice's name, as screens show it.")
 @click.option("--bind", default="127.0.0.1:8000", show_default=True, help="Where `coffre serve` will listen.")
 @click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Where databases and documents will live.  [default: beside the settings; /var/lib/coffre for settings in /etc]",
+)
+@click.option(
     "--recovery-cards", metavar="N/M", help="The way back: any N of M cards of words open the vault without its token."
 )
 @click.option(
@@ -152,6 +157,7 @@ def init(  # noqa: PLR0917  # one parameter for each option, as click calls it
     softhsm_conf: Path | None,
     practice: str,
     bind: str,
+    data: Path | None,
     recovery_cards: str | None,
     token_copy: Path | None,
     without_recovery: str | None,
@@ -178,7 +184,7 @@ def init(  # noqa: PLR0917  # one parameter for each option, as click calls it
             pin_file=pin_file.resolve(),
             softhsm_conf=softhsm_conf.resolve() if softhsm_conf else None,
         )
-        founding.write_settings(console.config, kms, practice=practice, bind=bind)
+        founding.write_settings(console.config, kms, practice=practice, bind=bind, data=data)
     tenant = founding.found(console.settings, now_micros())
     ended = console.ceremony(choice, asking=asking)
     ready = f"The vault is ready; its settings are in {console.config}."

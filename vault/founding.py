@@ -8,7 +8,10 @@ Every step may be repeated: an interrupted founding is finished by running it ag
 from __future__ import annotations
 
 import os
+import stat
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, insert, select
@@ -48,6 +51,25 @@ bind = {bind}
 """
 
 
+@contextmanager
+def _made(place: Path) -> Iterator[None]:
+    """The directory is there; what fails with it is told in a sentence. Raises BadSettings."""
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        make = f"install -d -m 0700 -o USER {place}"
+        raise BadSettings(f"{place} can't be made or written to ({error.strerror}); as root: {make}") from error
+
+
+def _closed(place: Path) -> None:
+    """A directory of the vault's own user alone. Raises BadSettings: one that everybody uses is not taken over."""
+    with _made(place):
+        if place.stat().st_mode & stat.S_ISVTX or place.parent == place:
+            raise BadSettings(f"{place} is not a place of the vault alone; name another with --data")
+        place.chmod(0o700)
+
+
 def _quoted(value: object) -> str:
     text = str(value)
     if any(ord(character) < 0x20 or character in '"\\' for character in text):
@@ -55,11 +77,23 @@ def _quoted(value: object) -> str:
     return f'"{text}"'
 
 
-def write_settings(path: Path, kms: KmsSettings, *, practice: str, bind: str) -> None:
-    """Write a first ``coffre.toml`` (mode 0600) beside which the data will live. Raises Conflict where one stands."""
-    directory = path.parent.resolve()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory.chmod(0o700)
+SYSTEM_SETTINGS, SYSTEM_DATA = Path("/etc"), Path("/var/lib/coffre")
+"""Settings below the first are the system's; their data then live in the second (FHS 3.0, sections 3.7 and 5.8)."""
+
+
+def data_place(config: Path) -> Path:
+    """Where the data of these settings live if nobody says otherwise: beside them, but never in /etc."""
+    directory = config.resolve().parent
+    return SYSTEM_DATA if directory.is_relative_to(SYSTEM_SETTINGS) else directory
+
+
+def write_settings(path: Path, kms: KmsSettings, *, practice: str, bind: str, data: Path | None = None) -> None:
+    """Write a first ``coffre.toml`` (mode 0600) whose data live in ``data``, or in `data_place`.
+
+    Raises Conflict where one stands, BadSettings where the place of the data can't be made or is everybody's.
+    """
+    directory = (data or data_place(path)).resolve()
+    _closed(directory)
     text = TEMPLATE.format(
         module=_quoted(kms.module),
         token_label=_quoted(kms.token_label),
@@ -71,12 +105,13 @@ def write_settings(path: Path, kms: KmsSettings, *, practice: str, bind: str) ->
         practice=_quoted(practice),
         bind=_quoted(bind),
     )
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise Conflict(f"{path} exists already; this vault is set up, or choose another place with --config") from error
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    with _made(path.resolve().parent):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError as error:
+            raise Conflict(f"{path} exists already; this vault is set up, or choose another place with --config") from error
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
 
 
 def found(settings: VaultSettings, now: Micros) -> TenantId:
