@@ -20,6 +20,8 @@ from vault.errors import NotInitialised
 from vault.model import Micros, ScopeId, TenantId
 from vault.people.opening import People, open_people
 from vault.people.passwords import Hasher
+from vault.records.disposal.disposals import Disposals
+from vault.records.disposal.keeping import Keeping
 from vault.records.documents.documents import Documents
 from vault.records.documents.reading import Reading
 from vault.records.documents.scanning import Scanner
@@ -43,6 +45,7 @@ from vault.storage.db import Database, open_databases
 from vault.storage.keyring import Keyring, SqlRegistry
 from vault.storage.schema import installation
 from vault.storage.stores import open_blobs
+from vault.upkeep.manifest import KEEP_DAYS
 from vault.upkeep.patrol import Patrol
 
 
@@ -85,6 +88,8 @@ class Vault:
     quarantine: Quarantine
     transfers: Transfers
     reading: Reading
+    keeping: Keeping
+    disposals: Disposals
     renderer: Renderer
     patrol: Patrol
 
@@ -174,6 +179,14 @@ def open_vault(
         drawn=documents.drawn,
     )
     people.sessions.on_end = documents.drawn.forget
+    auditing = Auditing(
+        log=log,
+        keys=keys,
+        names=people.roster,
+        relations=people.relations,
+        identities=Identities(db, scopes, founded.tenant),
+    )
+    keeping = Keeping(documents.rooms)
     return Vault(
         settings=settings,
         installation=founded,
@@ -185,13 +198,7 @@ def open_vault(
         blobs=blobs,
         scopes=scopes,
         log=log,
-        auditing=Auditing(
-            log=log,
-            keys=keys,
-            names=people.roster,
-            relations=people.relations,
-            identities=Identities(db, scopes, founded.tenant),
-        ),
+        auditing=auditing,
         people=people,
         patients=patients,
         merging=Merging(db=db, log=log, relations=people.relations, patients=patients, clock=clock),
@@ -201,6 +208,10 @@ def open_vault(
         # At most half of the turns: a line that is cut, and may come back, keeps its turn.
         transfers=Transfers(limit_bytes=settings.limits.document_mib * MIB, most=max(1, settings.limits.uploads // 2)),
         reading=Reading(documents.rooms, patients, tickets),
+        keeping=keeping,
+        disposals=Disposals(
+            rooms=documents.rooms, keyring=keyring, keeping=keeping, forget=auditing.forget, backup_days=KEEP_DAYS
+        ),
         renderer=renderer,
         patrol=Patrol(
             documents.rooms,

@@ -72,7 +72,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hin
         """Called in the worker."""
         harden()
         vault = opened(self._settings)
-        vault.auditing.serve("web", _report, hourly=vault.quarantine.expire)
+        vault.auditing.serve("web", _report, hourly=lambda: _hourly(vault))
         vault.people.serve(self._settings.vault.mail, _report)
         vault.patrol.start(_report)
         return create_app(self._settings, vault)
@@ -85,6 +85,12 @@ def opened(settings: WebSettings) -> Vault:
     except (VaultError, KmsError) as error:
         reason = f"coffre: the server can't start: {error} (code {error.code}: docs/operations.md, Errors)"
         raise AppImportError(reason) from None
+
+
+def _hourly(vault: Vault) -> None:
+    """What waits for nobody: the rest of decided disposals, and the end of what is in quarantine."""
+    vault.disposals.finish()
+    vault.quarantine.expire()
 
 
 def _report(error: VaultError) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
+from vault.audit.events import Action
 from vault.storage import plain
 from vault.storage.plain import Rows
 from vault.storage.schema import audit_counters, audit_entries
@@ -43,6 +46,24 @@ _ENTRIES = Rows(
 _COUNTERS = Rows(
     "audit_counters", {"subject": bytes, "count": int}, "ON CONFLICT (subject) DO UPDATE SET count = excluded.count"
 )
+
+
+class Told(NamedTuple):
+    """An entry by what stands in clear."""
+
+    position: int
+    id: str
+    action: str
+
+
+def of_operation(connection: Connection, op: str, actions: Iterable[Action]) -> list[Told]:
+    """The entries of one operation, in order; ``actions`` are few among all: their entries are read through."""
+    rare = audit_entries.c.action.in_([action.value for action in actions])
+    rows = connection.execute(
+        select(audit_entries.c.position, audit_entries.c.leaf).where(rare).order_by(audit_entries.c.position)
+    )
+    told = ((row.position, json.loads(row.leaf)) for row in rows)
+    return [Told(position, leaf["id"], leaf["action"]) for position, leaf in told if leaf.get("op") == op]
 
 
 def insert_entries(connection: Connection, entries: list[Entry]) -> None:

@@ -13,7 +13,7 @@ from vault.audit import report
 from vault.audit.append import Receipt
 from vault.audit.desk import Desk
 from vault.audit.detect import Detector
-from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject
+from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject, System
 from vault.audit.incidents import Incident, Incidents
 from vault.audit.retention import Durations
 from vault.audit.review import Judgement, OpenAlert, Sampled
@@ -95,9 +95,9 @@ class Reviewing(Desk):
         self._allowed(actor, Act.PRIVACY_MANAGE, Filters())
         return self.retention.purge(actor, durations)
 
-    def forget(self, actor: Actor, patient: PatientId) -> Receipt | None:
+    def forget(self, by: Actor | System, patient: PatientId) -> Receipt | None:
         """Erase a patient's traces: nobody can read any more that these entries were about them; every proof stands.
 
         The records' room calls it after it has judged and erased. Raises LogUnavailable, StorageUnavailable.
         """
-        return self.retention.forget(actor, patient)
+        return self.retention.forget(by, patient)

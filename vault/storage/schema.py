@@ -484,6 +484,58 @@ class BreakglassColumns(TypedColumns):
 breakglass = Table("breakglass", metadata, BreakglassColumns, Index(None, "patient", "person"), Index(None, "verdict"))
 
 
+# --- retention --------------------------------------------------------------------------------------------------------
+
+
+class RetentionFactsColumns(TypedColumns):
+    patient = _key("patients.id")
+    facts_sealed = _bytes()
+    """Day of the last care that no document tells of, and day of death, under the patient's key."""
+    set_at = _time()
+    set_by = _id("people.id", nullable=False)
+
+
+retention_facts = Table("retention_facts", metadata, RetentionFactsColumns)
+
+
+class LegalHoldColumns(TypedColumns):
+    id = _key()
+    patient = _id("patients.id", nullable=False)
+    hold_sealed = _bytes()
+    """Reason and first day, under the patient's key."""
+    set_at = _time()
+    set_by = _id("people.id", nullable=False)
+    cleared_at = _time_or_none()
+    """Null while it is open: nothing of the file may go."""
+    cleared_by = _id("people.id", nullable=True)
+
+
+legal_holds = Table("legal_holds", metadata, LegalHoldColumns, Index(None, "patient"))
+
+
+class DisposalColumns(TypedColumns):
+    id = _key()
+    patient = _id(nullable=False)
+    """No foreign key: it outlives the patient's row."""
+    state = _word(16)
+    """``proposed``, ``taken_back``, ``erasing`` (told as erased, keys and bodies still going) or ``done``."""
+    proposed_by = _id(nullable=False)
+    proposed_at = _time()
+    decided_by = _id(nullable=True)
+    decided_at = _time_or_none()
+    rule = Column(String(8), nullable=True)
+    kept_until = Column(String(10), nullable=True)
+    """With ``rule`` written when the file goes, never before: they tell of the patient's age."""
+    documents = _number(0)
+    bytes = _number(0)
+    remains = Column(Text, nullable=False, server_default="")
+    """JSON while it is ``erasing``: the records, scopes and blobs that have still to go."""
+    finished_at = _time_or_none()
+
+
+disposals = Table("disposals", metadata, DisposalColumns, Index(None, "patient"), Index(None, "state"))
+
+
 # --- documents --------------------------------------------------------------------------------------------------------
 
 

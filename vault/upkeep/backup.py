@@ -32,13 +32,11 @@ from vault.upkeep import depot as places
 from vault.upkeep import manifest
 from vault.upkeep.backup_check import Begin, quietly
 from vault.upkeep.depot import Depot
-from vault.upkeep.manifest import KeyringCopy, Listed, Manifest
+from vault.upkeep.manifest import KEEP_DAYS, KeyringCopy, Listed, Manifest
 
 if TYPE_CHECKING:
     from vault.opening import Vault
 
-KEEP_DAYS: Final = 35
-"""How long a copy of the keyring is kept at most: the promise made to whoever asks to be erased."""
 ATTEMPTS: Final = 5
 """Snapshots taken anew because a draft was destroyed, with its body, while bodies were being copied."""
 BLOCK_BYTES = 1 << 20

@@ -22,11 +22,12 @@ from vault.settings import VaultSettings
 from vault.storage.db import Database
 from vault.storage.schema import installation, log_marks
 from vault.upkeep import backup_words as words
-from vault.upkeep.backup import KEEP_DAYS, Backup
+from vault.upkeep.backup import Backup
 from vault.upkeep.backup_check import Begin, Check, Checked, keys_in, trust_file
 from vault.upkeep.depot import Depot
 from vault.upkeep.drill import Drill, Scope, rehearse, scratch
 from vault.upkeep.drill_report import Rehearsed
+from vault.upkeep.manifest import KEEP_DAYS
 from vault.upkeep.restore import Request, Restore
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -23,6 +23,8 @@ from vault.model import BlobId, Micros, TenantId
 from vault.sealing.faults import key_faults
 from vault.storage.blobs import is_blob_id
 
+KEEP_DAYS: Final = 35
+"""How long a copy of the keyring is kept at most: the promise made to whoever asks to be erased."""
 BACKUP: Final = "coffre-backup/1"
 KEYRING: Final = "coffre-keyring/1"
 DRILL: Final = "coffre-drill/1"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select
 
 from kms.errors import KmsError
 from kms.keys import KeyState, Mark
@@ -27,6 +27,7 @@ from vault.audit.search import PAGE_LIMIT, Filters, Search
 from vault.audit.verify import Verdict, Verification
 from vault.errors import Conflict, KeysUnavailable, NotFound, Tampered
 from vault.model import Actor, PatientId, TenantId
+from vault.records.disposal import erasing
 from vault.settings import BlobSettings, DatabaseSettings, VaultSettings
 from vault.storage import snapshot
 from vault.storage.db import Database
@@ -36,7 +37,6 @@ from vault.storage.schema import (
     links,
     log_marks,
     log_salts,
-    patient_index,
     patients,
     scopes,
     sessions,
@@ -136,11 +136,10 @@ def signers(vault: Vault, tenant: TenantId) -> list[note.Verifier]:
 
 
 def forget_again(connection: Connection, gone: list[PatientId]) -> None:
-    """Patients whose key is gone stand as erased and are found by nothing; everybody signs in anew."""
+    """Patients whose key is gone stand as erased, with nothing but their id; everybody signs in anew."""
     for start in range(0, len(gone), PART):
         part = gone[start : start + PART]
-        connection.execute(delete(patient_index).where(patient_index.c.patient.in_(part)))
-        connection.execute(update(patients).where(patients.c.id.in_(part)).values(state=ERASED))
+        erasing.mark(connection, part, ERASED)
     connection.execute(delete(sessions))
     connection.execute(delete(links))
 

@@ -13,11 +13,8 @@ SAID_ELSEWHERE = {"events.py", "words.py", "questions.py"}
 
 AWAITED = {
     Action.ROLE_REVOKE: "an account has one role: giving another one says it all",
-    Action.PATIENT_ERASE: "erasing a patient's file",
     Action.DOCUMENT_LINK_CREATE: "links for people outside",
     Action.DOCUMENT_LINK_REVOKE: "links for people outside",
-    Action.DOCUMENT_HOLD_SET: "legal holds",
-    Action.DOCUMENT_HOLD_CLEAR: "legal holds",
     Action.DOCUMENT_RESTORE: "taking back a deletion",
     Action.ACCESS_REQUEST: "asking a colleague for access",
     Action.EXPORT_PORTABILITY: "exports of whole files",
@@ -27,8 +24,6 @@ AWAITED = {
     Action.PRIVACY_BREACH_CLOSED: "the privacy register",
     Action.PRIVACY_REQUEST_OPENED: "the privacy register",
     Action.PRIVACY_REQUEST_CLOSED: "the privacy register",
-    Action.PRIVACY_RETENTION_PROPOSED: "disposal of documents",
-    Action.PRIVACY_RETENTION_APPROVED: "disposal of documents",
 }
 """What nothing writes yet, and for want of what; whoever makes it takes its line away here."""
 

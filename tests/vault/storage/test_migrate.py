@@ -78,6 +78,27 @@ def test_a_log_of_the_first_release_keeps_its_rows_and_is_found_by_index(pair: P
     assert names == {index.name for index in metadata.tables["audit_entries"].indexes}
 
 
+def test_a_vault_before_retention_keeps_its_patients(pair: Pair) -> None:
+    db, _ = pair
+    migrate._upgrade(db, migrate.MAIN, "0002")  # as an earlier program left it
+    nothing = "x''" if db.is_sqlite else r"'\x'"
+    db.write(run(
+        "INSERT INTO people (id, username, username_key, display_name_sealed, role, state, created_at) "
+        f"VALUES ('1', 'anne', 'anne', {nothing}, 'owner', 'active', 0)"
+    ))  # fmt: skip
+    db.write(run(
+        "INSERT INTO patients (id, scope, identity_sealed, state, created_at, created_by, mac) "
+        f"VALUES ('2', '3', {nothing}, 'active', 0, '1', 1)"
+    ))  # fmt: skip
+    migrate.upgrade(*pair)
+    with db.read() as connection:
+        assert connection.execute(text("SELECT id, scope FROM patients")).all() == [("2", "3")]
+        assert migrate.differences(connection, migrate.MAIN) == []
+    db.write(run(f"INSERT INTO legal_holds (id, patient, hold_sealed, set_at, set_by) VALUES ('4', '2', {nothing}, 0, '1')"))
+    with pytest.raises(StorageUnavailable):  # nothing can be said of a patient who is not there
+        db.write(run(f"INSERT INTO retention_facts (patient, facts_sealed, set_at, set_by) VALUES ('5', {nothing}, 0, '1')"))
+
+
 def test_a_database_of_a_newer_program_is_refused(pair: Pair) -> None:
     migrate.upgrade(*pair)
     pair[0].write(run("UPDATE alembic_version SET version_num = '9999'"))
