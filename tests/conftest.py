@@ -13,12 +13,12 @@ from pathlib import Path
 import boto3
 import psycopg
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from kms.caller import SYSTEM, act_for
 from kms.settings import KmsSettings
 from tests.demonstration import founded
-from tests.parts import LAUNCH, MissingPart, chromium_path, postgresql_programs, softhsm_module
+from tests.parts import LAUNCH, PATIENCE_MS, MissingPart, chromium_path, postgresql_programs, softhsm_module
 from tests.servers.mail import Sink
 from tests.servers.postgresql import Cluster
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, Store
@@ -126,6 +126,7 @@ def chromium() -> Path:
 def browser(chromium: Path) -> Iterator[Browser]:
     """Headless Chromium, one for each process of a run: Playwright can't be started twice in one."""
     arguments = [*LAUNCH, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, args=arguments)
         yield started

@@ -15,6 +15,9 @@ LAUNCH = [
 ]  # fmt: skip
 """How the tests start Chromium: it asks nobody outside for anything, and its camera shows a test picture."""
 
+PATIENCE_MS = 30_000
+"""How long a page may take to show what is expected of it: only a test that fails waits so long."""
+
 
 class MissingPart(Exception):
     """A real part is not installed; the message names it."""

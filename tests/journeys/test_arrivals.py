@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
 from tests.journeys.conftest import SignedIn
+from tests.journeys.visitor import ready
 from tests.vault.rendering import papers
 
 pytestmark = [pytest.mark.browser, pytest.mark.hsm, pytest.mark.xdist_group("journeys")]
@@ -38,6 +39,7 @@ def inbox(signed_in: SignedIn) -> Iterator[Page]:
         before = set(names(page))
         yield page
         page.reload()
+        ready(page)
         for name in [name for name in names(page) if name not in before]:
             page.locator(".tray-item", has_text=name).click()
             expect(page.locator('.tray-item[aria-current="true"]')).to_contain_text(name)

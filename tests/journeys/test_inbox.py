@@ -113,7 +113,7 @@ def test_a_morning_is_filed_by_keyboard_and_no_trap_is_walked_into(
     with signed_in(RECEPTION) as desk:
         page = desk.page
         watch(page)
-        page.goto(f"{desk.site.url}/inbox")
+        desk.go("/inbox")
         before = set(page.locator(".tray-name").all_inner_texts())
         server, idle_mib = worker_of(desk.site.process.pid), page_memory(browser, page)
         server_mib = resident_mib(server)
@@ -122,7 +122,7 @@ def test_a_morning_is_filed_by_keyboard_and_no_trap_is_walked_into(
         taken_in, stalled = time.monotonic() - began, longest_task_ms(page)
         refused, memory = told(page), page_memory(browser, page)
         assert set(refused) == {"double.pdf", "empty.pdf", "facture.pdf"}, refused
-        page.goto(f"{desk.site.url}/inbox")
+        desk.go("/inbox")
         started = time.monotonic()
         filed = filed_by_keyboard(page, before, SCANS)
         seconds = time.monotonic() - started
@@ -147,7 +147,7 @@ def test_a_morning_is_filed_by_keyboard_and_no_trap_is_walked_into(
         page.keyboard.press("Control+z")
         expect(page.locator('.tray-item[aria-current="true"]')).to_contain_text(list(filed)[-1])
         expect(page.locator(".tray-agrees")).to_be_visible()
-        page.goto(f"{desk.site.url}/inbox")
+        desk.go("/inbox")
         waiting = set(page.locator(".tray-name").all_inner_texts())
         assert waiting == {PROTECTED, CORRUPT, NAMESAKE, list(filed)[-1]} | before
         states = {name: page.locator(".tray-item", has_text=name).locator(".tray-state").inner_text() for name in WAITING_TRAPS}

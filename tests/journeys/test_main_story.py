@@ -18,6 +18,7 @@ from tests.journeys import disk
 from tests.journeys.conftest import ON_BOTH_COLUMNS, Browsing, Column
 from tests.journeys.papers import bring, scan, unheard_of
 from tests.journeys.site import Site
+from tests.journeys.visitor import ready
 
 pytestmark = [pytest.mark.browser, pytest.mark.hsm, pytest.mark.xdist_group("journeys")]
 
@@ -48,6 +49,7 @@ def reception_files(at_desk: Browsing, story: Story) -> None:
         page.get_by_role("radio", name="Féminin").check()
         page.get_by_role("button", name="Créer le patient").click()
         expect(page.get_by_text(story.title).first).to_be_visible()
+        ready(page)
         page.get_by_label("Type de document").select_option("11502-2")
         page.get_by_label("Date de l’acte").fill("20/11/2026")
         page.locator("input[type=file]").set_input_files(story.file)

@@ -12,6 +12,7 @@ from sqlalchemy import update
 from tests.journeys.conftest import ON_BOTH_COLUMNS, Browsing, SignedIn
 from tests.journeys.site import Site
 from tests.journeys.test_every_page import LOOKS, findings, judge
+from tests.journeys.visitor import ready
 from vault.demo import cast
 from vault.settings import load
 from vault.storage.db import Database
@@ -37,6 +38,7 @@ def test_a_password_being_chosen(at_desk: Browsing, scheme: str, viewport: dict[
 def files_that_wait(page: Page, site: Site) -> None:
     """Somebody opened a file in an emergency, and an account is due for its yearly review, another about to close."""
     page.goto(f"{site.url}/patients")
+    ready(page)
     page.keyboard.press("/")
     identity = next(part.identity for part in cast.PATIENTS[1:] if part.doctor is not cast.OUTSIDE)
     page.get_by_role("searchbox").first.fill(f"{identity.birth_name} {identity.given_names[0]}")

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.journeys.conftest import ON_BOTH_COLUMNS, Browsing, SignedIn
-from tests.journeys.visitor import Visitor
+from tests.journeys.visitor import Visitor, ready
 from vault.demo import cast, phone
 from vault.model import Identity
 
@@ -107,12 +107,14 @@ def test_somebody_s_first_day_from_the_invitation_to_the_first_page(at_desk: Bro
         page = owner.page.context.browser.new_context(locale="fr-FR").new_page()  # type: ignore[union-attr]  # launched here
         page.goto(link)
         expect(page).to_have_url(re.compile("/invitation$"))  # the code leaves the address at once
+        ready(page)
         page.get_by_role("button", name="Proposer une phrase").click()
         expect(page.locator("[data-phrase]")).to_have_text(re.compile(r"^([a-z]+-){6}[a-z]+$"))
         expect(page.locator("[data-said]")).to_have_text("Très solide")
         page.get_by_role("button", name="Continuer").click()
         page.get_by_text("Je ne peux pas la scanner").click()
         secret = page.locator("code.secret").inner_text().replace(" ", "")
+        ready(page)
         page.get_by_label("Code à usage unique").press_sequentially(phone.code(secret, time.time()))
         expect(page.get_by_role("link", name="Je les ai")).to_be_visible()
         page.get_by_role("link", name="Je les ai").click()

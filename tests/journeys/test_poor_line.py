@@ -17,7 +17,7 @@ from tests.journeys.conftest import ON_BOTH_COLUMNS, Column
 from tests.journeys.papers import bring, scan, unheard_of
 from tests.journeys.poor_line import Line, poor_line
 from tests.journeys.site import Site
-from tests.journeys.visitor import Visitor, browsing
+from tests.journeys.visitor import Visitor, browsing, ready
 from vault.settings import load
 from vault.storage.stores import open_blobs
 
@@ -54,7 +54,7 @@ def new_patient(visitor: Visitor) -> str:
     page.get_by_role("radio", name="Féminin").check()
     page.get_by_role("button", name="Créer le patient").click()
     page.wait_for_url(re.compile(r"/patients/[0-9a-f]{32}"))
-    return page.url
+    return ready(page).url
 
 
 def padded(size: int) -> bytes:

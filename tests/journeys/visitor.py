@@ -10,6 +10,7 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.journeys.site import Site
+from tests.parts import PATIENCE_MS
 from vault.demo import phone
 from vault.demo.stage import Account
 
@@ -34,10 +35,17 @@ class Telephones:
             time.sleep(0.5)
 
 
+def ready(page: Page) -> Page:
+    """Once the scripts of the page that is open listen: keys, files and drops that come before them are nobody's."""
+    page.locator("html[data-ready]").wait_for(state="attached")
+    return page
+
+
 class Visitor:
     """One browser window of one person."""
 
-    def __init__(self, site: Site, page: Page, telephones: Telephones, account: Account) -> None:
+    def __init__(self, site: Site, page: Page, telephones: Telephones, account: Account, *, has_scripts: bool = True) -> None:
+        self.has_scripts = has_scripts
         self.site = site
         self.page = page
         self.account = account
@@ -49,7 +57,7 @@ class Visitor:
     def go(self, path: str = "/") -> Page:
         """Open a path of the site."""
         self.page.goto(f"{self.site.url}{path}")
-        return self.page
+        return ready(self.page) if self.has_scripts else self.page
 
     @property
     def is_inside(self) -> bool:
@@ -64,10 +72,10 @@ class Visitor:
         self.page.get_by_role("button", name="Continuer").click()
         field = self.page.get_by_label("Code à usage unique")
         field.wait_for()
+        ready(self.page)
         field.press_sequentially(self._telephones.code(self.account))
         expect(self.page.get_by_label("Mon menu")).to_be_visible()
-        self.page.locator("html[data-ready]").wait_for(state="attached")
-        return self.page
+        return ready(self.page)
 
 
 @contextmanager
@@ -77,8 +85,9 @@ def browsing(
     """A person in a private window. Fails at the end if the browser complained (script error, blocked content)."""
     usual: dict[str, Any] = {"locale": "fr-FR", "timezone_id": "Europe/Paris", "viewport": DESK, "color_scheme": scheme}
     context: BrowserContext = browser.new_context(**(usual | options))
-    context.set_default_timeout(15_000)
-    visitor = Visitor(site, context.new_page(), telephones, site.demo.account(username))
+    context.set_default_timeout(PATIENCE_MS)
+    account, has_scripts = site.demo.account(username), options.get("java_script_enabled", True)
+    visitor = Visitor(site, context.new_page(), telephones, account, has_scripts=has_scripts)
     try:
         yield visitor
         assert visitor.complaints == [], visitor.complaints

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from playwright.sync_api import Browser, Page, expect
 from werkzeug.serving import make_server
 
 from tests.conftest import Clock
-from tests.parts import free_port
+from tests.journeys.visitor import ready
+from tests.parts import PATIENCE_MS, free_port
 from tests.vault.rendering import papers
 from tests.web.conftest import Practice, open_practice, pdf_of
 
@@ -33,11 +35,14 @@ class Served:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         self.complaints: list[str] = []
+        self.windows = ExitStack()
+        """What is open; an idle window asks how long its session lasts, and costs a processor's thirtieth."""
 
     def page(self, browser: Browser, username: str | None = "claire", path: str = "/", **options: Any) -> Page:
         """A window of ``username``'s at ``path``."""
-        context = browser.new_context(**({"viewport": {"width": 1440, "height": 900}, "locale": "fr-FR"} | options))
-        context.set_default_timeout(15_000)
+        usual: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}, "locale": "fr-FR"}
+        context = self.windows.enter_context(browser.new_context(**(usual | options)))
+        context.set_default_timeout(PATIENCE_MS)
         if username:
             url = f"http://127.0.0.1:{self.port}"
             context.add_cookies([{"name": "coffre", "value": self.practice.token(username), "url": url}])
@@ -45,11 +50,10 @@ class Served:
         page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(f"http://127.0.0.1:{self.port}{path}")
-        if options.get("java_script_enabled", True):
-            page.locator("html[data-ready]").wait_for(state="attached")
-        return page
+        return ready(page) if options.get("java_script_enabled", True) else page
 
     def stop(self) -> None:
+        self.windows.close()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -67,8 +71,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(autouse=True)
 def _no_complaint(served: Served) -> Iterator[None]:
     served.complaints.clear()
-    yield
-    assert served.complaints == []
+    with served.windows:
+        yield
+        assert served.complaints == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -91,6 +96,7 @@ def test_the_code_submits_itself_and_takes_a_pasted_one(browser: Browser, served
     page.keyboard.press("Enter")
     field = page.get_by_label("Code à usage unique")
     expect(field).to_be_focused()
+    ready(page)
     field.evaluate("(input, text) => { const data = new DataTransfer(); data.setData('text', text);"
                    " input.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, cancelable: true })); }",
                    practice.code("claire")[:3] + " ")  # fmt: skip
@@ -181,6 +187,7 @@ def test_an_idle_workstation_is_warned_then_locked(browser: Browser, served: Ser
     page = served.page(browser, "claire", "/account")
     page.clock.install()
     page.reload()
+    ready(page)
     practice.clock.advance(minutes=9, seconds=20)
     page.clock.fast_forward(9 * 60_000 + 20_000)
     page.clock.run_for(3_000)
