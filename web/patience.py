@@ -15,6 +15,8 @@ from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from web.unreadable import answer_to
+
 GRACE_S = 20.0
 """Waiting that costs nothing: a telephone that changes cells, a person who pulls the network cable and puts it back."""
 LEAST_RATE = 500
@@ -165,3 +167,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
             return super().handle_request(req, conn)
         finally:
             conn.sock = bare
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:  # noqa: ARG002  # gunicorn's shape
+        """What is no request gets an answer that repeats nothing of it."""
+        answer = answer_to(exc, str(addr[0]) if addr else "", is_tls=bool(self.cfg.is_ssl))
+        with suppress(OSError):
+            client.sendall(answer)

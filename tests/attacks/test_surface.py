@@ -254,6 +254,7 @@ RAW = [
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
     b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
+    b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 200-ok\r\nContent-Length: 0\r\n\r\n",
 ]
 
 
@@ -263,6 +264,30 @@ def test_malformed_requests(installation: Instance, request_bytes: bytes) -> Non
         raw.sendall(request_bytes)
         raw.shutdown(socket.SHUT_WR)
         received = raw.recv(1000)
-    assert received == b"" or re.match(rb"HTTP/1\.1 (?:400|404|411|413|414|431|501|303)", received), received[:200]
+    assert received == b"" or re.match(rb"HTTP/1\.1 (?:400|404|411|413|414|417|431|501|303)", received), received[:200]
     assert b"Traceback" not in received
+    assert b"aaaaaa" not in received
+    if received:
+        head = received.partition(b"\r\n\r\n")[0].lower()
+        for name in (
+            b"x-content-type-options: nosniff",
+            b"content-security-policy: default-src 'none'",
+            b"cache-control: no-store",
+        ):
+            assert name in head, received
     assert installation.caller().get("/healthz").status == 200
+
+
+def test_what_is_no_request_is_repeated_nowhere(installation: Instance) -> None:
+    """A form whose length lies: what follows is read as the next request, and holds a name and a password."""
+    form = b"username=claire.martin&password=Chut-Secret-47&patient=Lef\xc3\xa8vre <b>Jean\x1b[31m\r\n\r\n"
+    head = b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", installation.port), timeout=10) as raw:
+        raw.sendall(head + form)
+        raw.shutdown(socket.SHUT_WR)
+        received = b"".join(iter(lambda: raw.recv(4096), b""))
+    second = received[received.index(b"HTTP/1.1 ", 1) :]
+    assert second.startswith(b"HTTP/1.1 400 ")
+    for told in (received.decode("utf-8", "replace"), installation.words()):
+        assert "Chut-Secret" not in told
+        assert "Jean" not in told

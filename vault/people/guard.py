@@ -70,9 +70,8 @@ class Guard:
         ever. Raises LockedOut.
         """
         self.count_source(mark)
-        here = self._roster.keyed_hash(RECOVERY_DOOR, mark.here.hex())
         try:
-            self._roster.count_attempt(here, lockout.slow_recovery)
+            self._roster.count_attempt(self.recovery_door(mark), lockout.slow_recovery)
         except LockedOut:
             self.note(mark, Action.AUTH_LOGIN, Outcome.DENIED, "source_slowed")
             raise
@@ -80,6 +79,10 @@ class Guard:
             state = self._roster.count_attempt(mark.account, lockout.attempt)
             return Attempt(mark, has_filled=state.locked_until is not None)
         return Attempt(mark, has_filled=False)
+
+    def recovery_door(self, mark: Mark) -> bytes:
+        """What counts a name's tries at that door from one address."""
+        return self._roster.keyed_hash(RECOVERY_DOOR, mark.here.hex())
 
     def give_back(self, connection: Connection, mark: Mark) -> None:
         """The try was right, but the sign-in is not complete."""

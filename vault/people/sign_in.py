@@ -17,8 +17,9 @@ from vault.errors import SessionEnded
 from vault.model import Actor, Client, Micros, PersonId
 from vault.people import recovery, totp
 from vault.people.guard import Attempt, Guard
+from vault.people.lockout import NONE
 from vault.people.notices import Notice, tell
-from vault.people.roster import RECOVERY, Mark, Person, Roster, State
+from vault.people.roster import RECOVERY, Mark, Person, Roster, State, write_failures
 from vault.people.sessions import Draft, Sessions, Stage
 from vault.storage.schema import familiar, passkeys, people, recovery_codes
 
@@ -223,13 +224,14 @@ class SignIn:
 
     def _recover(self, person: Person, attempt: Attempt, hashed: bytes, token: str | None) -> SignedIn:
         draft = self._sessions.draft(person, Stage.FULL, ("pwd", "recovery"), attempt.mark.by.client)
-        unused = _unused(person.id, hashed)
+        unused, door = _unused(person.id, hashed), self._guard.recovery_door(attempt.mark)
 
         def work(tx: Transaction) -> None:
             if tx.connection.execute(update(recovery_codes).where(unused).values(used_at=self._roster.clock())).rowcount != 1:
                 raise _Replayed
             if token is not None:
                 self._sessions.consume_halfway(tx.connection, token)
+            write_failures(tx.connection, door, NONE)
             tx.record(Event(Action.AUTH_RECOVERY_CODE_USED, Outcome.SUCCESS, draft.actor, Subject(person=person.id)))
             tell(tx.connection, person.id, Notice.RECOVERY_CODE_USED, self._roster.clock())
             self._begin_full(tx, draft, attempt.mark)
