@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -10,10 +11,13 @@ import click
 from kms.terminal import Exit, answer, confirm, json_option, progress, yes_option
 from vault.model import Role
 from vault.opening import Vault
+from vault.storage.schema import DRAFT, FILED, QUARANTINED
 from vault.storage.stores import open_blobs
 from vault.upkeep.ingest_cli import ingest
+from vault.upkeep.inspection import Finding
 from vault.upkeep.scrub import Report, Scrub
 from vault.upkeep.sweep import GRACE_DAYS, Sweep
+from vault.upkeep.whereabouts import Place, whereabouts
 
 SENTENCES = {
     "missing": "its sealed body is missing",
@@ -31,6 +35,8 @@ SENTENCES = {
     "version": "a newer version exists than the one called current",
 }
 """What each kind of finding means."""
+WHERE = {FILED: "", DRAFT: ", in the inbox", QUARANTINED: ", in quarantine", "": ", gone meanwhile"}
+"""Where a version stands, said behind its name."""
 
 
 class Console(Protocol):
@@ -86,17 +92,25 @@ def verify(
     )
     with progress("documents", scrub.size(), quiet=as_json) as advance:
         report = scrub.run(is_keyless=keyless, is_anew=restart, rate_mib=rate_mib, advance=advance)
-    answer(_as_json(report), _lines(report), as_json=as_json)
+    with vault.documents.rooms.db.read() as connection:
+        places = whereabouts(connection, (*report.findings, *report.repaired))
+    answer(_as_json(report, places), _lines(report, places, vault.quarantine.total()), as_json=as_json)
     if report.findings:
         raise SystemExit(Exit.NOT_WELL)
 
 
-def _as_json(report: Report) -> dict[str, Any]:
+def _as_json(report: Report, places: Mapping[Place, str]) -> dict[str, Any]:
+    def told(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+        return [
+            {"document": f.document, "version": f.version, "kind": f.kind.value, "state": places.get((f.document, f.version))}
+            for f in findings
+        ]
+
     return {
         "ok": not report.findings,
         "checked": report.checked,
-        "findings": [{"document": f.document, "version": f.version, "kind": f.kind.value} for f in report.findings],
-        "repaired": [{"document": f.document, "version": f.version, "kind": f.kind.value} for f in report.repaired],
+        "findings": told(report.findings),
+        "repaired": told(report.repaired),
         "bytes": report.bytes,
         "keyless": report.is_keyless,
         "resumed": report.is_resumed,
@@ -104,11 +118,18 @@ def _as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _lines(report: Report) -> list[str]:
+def _lines(report: Report, places: Mapping[Place, str], apart: int) -> list[str]:
+    def named(finding: Finding) -> str:
+        place = WHERE[places.get((finding.document, finding.version), "")]
+        return f"{finding.document} version {finding.version}{place}"
+
     depth = "sealed bytes compared" if report.is_keyless else "opened and compared"
-    lines = [f"{report.checked} documents, {report.bytes / 1024 / 1024:.1f} MiB: {depth}."]
-    lines += [f"{f.document} version {f.version}: repaired ({SENTENCES[f.kind]})." for f in report.repaired]
-    lines += [f"{f.document} version {f.version}: {SENTENCES[f.kind]} ({f.kind})." for f in report.findings]
+    among = f" ({apart} in quarantine)" if apart else ""
+    lines = [f"{report.checked} documents{among}, {report.bytes / 1024 / 1024:.1f} MiB: {depth}."]
+    lines += [f"{named(each)}: repaired ({SENTENCES[each.kind]})." for each in report.repaired]
+    lines += [f"{named(each)}: {SENTENCES[each.kind]} ({each.kind})." for each in report.findings]
+    if any(places.get((each.document, each.version)) == QUARANTINED for each in report.findings):
+        lines.append("A damaged file in quarantine never gets out: destroy it there, and ask its sender for a new copy.")
     if report.unreferenced:
         lines.append(f"{report.unreferenced} bodies belong to no document (interrupted deposits): coffre documents sweep.")
     lines.append(f"{len(report.findings)} are not well." if report.findings else "All are well.")

@@ -25,6 +25,7 @@ from vault.storage.schema import document_versions, patrols
 from vault.upkeep.inspection import Finding, Kind
 from vault.upkeep.repair import Care
 from vault.upkeep.sweep import Sweep
+from vault.upkeep.whereabouts import whereabouts
 
 TURN_S = 600.0
 """How often what is due is looked at."""
@@ -272,8 +273,10 @@ def watch(rooms: Rooms, days: int) -> Watch:
     """What is known of the stored documents. Raises StorageUnavailable."""
     with rooms.db.read() as connection:
         standing, total = standing_of(connection), _count(connection)
+        findings = tuple(finding for finding, _ in standing.findings) if standing else ()
+        there = whereabouts(connection, findings)
     if standing is None:
         return Watch(days, total, 0, (), None, None, is_late=False)
     is_late = bool(days and total) and rooms.clock() - standing.started_at > LATE * days * DAY_US
-    findings = tuple(finding for finding, _ in standing.findings)
+    findings = tuple(each for each in findings if (each.document, each.version) in there)  # what was destroyed harms nobody
     return Watch(days, total, standing.checked, findings, standing.started_at, standing.ended_at, is_late)

@@ -10,12 +10,18 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Clock
+from tests.servers.scanner import OddScanner
 from tests.vault.records.desk import Desk, open_desk, scan
+from tests.vault.records.tray import renderer as renderer  # noqa: PLC0414  # the fixture, by its own name
+from tests.vault.records.ward import HIT, document_of, open_ward
 from vault.audit.events import Action
 from vault.errors import LogUnavailable, StorageUnavailable
 from vault.model import BlobId, Document
+from vault.rendering.renderer import Renderer
+from vault.settings import ScanSettings
 from vault.storage.blobs import BlobReader, DiskBlobs
 from vault.upkeep.patrol import HOLD_US, LATE, PAGE, Patrol, Watch, watch
+from vault.upkeep.whereabouts import whereabouts
 
 DAYS = 10
 
@@ -121,6 +127,28 @@ def test_what_is_wrong_is_an_event_and_stays_in_sight(desk: Desk, blobs: Looked)
     desk.clock.advance(days=DAYS)
     patrol(desk, blobs).turn()
     assert [each.document for each in state(desk).findings] == [filed[2].id]
+
+
+def test_what_was_destroyed_is_out_of_sight(tmp_path: Path, clock: Clock, renderer: Renderer) -> None:
+    """A damaged file in quarantine is named until it is destroyed there, not until the next round ends."""
+    with (
+        OddScanner(tmp_path / "s", reply=HIT) as scanner,
+        open_ward(tmp_path, clock, renderer, ScanSettings(scanner.path)) as ward,
+    ):
+        desk, file = ward.desk, document_of(ward.send(scan()))
+        desk.blob_path(file).chmod(0o600)
+        desk.blob_path(file).write_bytes(b"wrong")
+        clock.advance(seconds=DAYS * 86_400)
+        rounds = patrol(desk, desk.blobs)
+        rounds.turn()
+        clock.advance(seconds=DAYS * 86_400)
+        rounds.turn()
+        assert [(each.document, each.kind) for each in state(desk).findings] == [(file, "cut")]
+        with desk.documents.rooms.db.read() as connection:
+            assert whereabouts(connection, state(desk).findings) == {(file, 1): "quarantined"}
+        ward.quarantine.discard(ward.owner, file)
+        assert state(desk).findings == ()
+        assert state(desk).ok
 
 
 def test_a_good_copy_is_put_back_and_told(desk: Desk, blobs: Looked, tmp_path: Path) -> None:
