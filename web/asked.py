@@ -5,6 +5,7 @@ A filter that can't be read is refused by name: left out, it would show everythi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import TypeVar
 
@@ -64,7 +65,7 @@ def before() -> int | None:
 def filters_of(given: dict[str, str]) -> Filters:
     """The typed filters as the vault takes them. Raises Invalid naming the first that is none."""
     since, until = parse_period(given.get("since"), given.get("until"))
-    action, outcome = _one(Action, given, "action"), _one(Outcome, given, "outcome")
+    action, outcome = one_of(Action, given, "action"), one_of(Outcome, given, "outcome")
     chosen = Filters(
         since=since,
         until=until,
@@ -73,12 +74,13 @@ def filters_of(given: dict[str, str]) -> Filters:
         actor=PersonId(given["actor"]) if given.get("actor") else None,
         reference=given.get("reference"),
         document=DocumentId(given["document"]) if given.get("document") else None,
-        detector=_one(Detector, given, "detector"),
+        detector=one_of(Detector, given, "detector"),
     )
     return narrowed_by(given.get("question", ""), chosen.well_formed())
 
 
-def _one(kind: type[E], given: dict[str, str], name: str) -> E | None:
+def one_of(kind: type[E], given: Mapping[str, str], name: str) -> E | None:
+    """What was chosen under ``name``; None where nothing was. Raises Invalid."""
     if not given.get(name):
         return None
     try:

@@ -24,7 +24,7 @@ from vault.model import PatientId
 from vault.people.policy import LOG_REACH, Act, LogReach, decide_role
 from web import event_words
 from web.answers import html
-from web.asked import asked, before, errors_of, filters_of, refusal_of
+from web.asked import asked, before, errors_of, filters_of, one_of, refusal_of
 from web.forms import field_errors
 from web.routes import audited, not_audited
 from web.session import actor, vault
@@ -162,7 +162,7 @@ def verify() -> AnyResponse:
 @audited(Action.AUDIT_EXPORT)
 def export() -> Response:
     """The entries that the filters let through, as a file; the export is itself in the log before its first byte."""
-    form = Format(request.form["format"]) if request.form.get("format") in set(Format) else Format.CSV
+    form = one_of(Format, request.form, "format") or Format.CSV
     dialect = Dialect.FR if str(get_locale()).startswith("fr") else Dialect.EN
     revealing = request.form.get("revealing", "").strip()
     return sent(vault().auditing.export(actor(), filters_of(asked()), form, Look(dialect), revealing=revealing))

@@ -58,6 +58,7 @@ def test_a_wrong_filter_is_named_and_nothing_is_shown(house: Practice, query: st
     for act in ("names", "export", "report"):
         if not query.startswith("before"):
             assert browser.client.post(f"/audit/{act}?{query}", data=form).status_code == 422, act
+    assert browser.client.post("/audit/export", data={**form, "format": "pdf"}).status_code == 422
     assert house.events("audit.export") == []
 
 
