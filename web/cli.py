@@ -24,6 +24,7 @@ from vault.people.cli import user
 from vault.upkeep import custody_cli, recovery_cli
 from vault.upkeep.backup_cli import backup
 from vault.upkeep.documents_cli import documents
+from vault.upkeep.retention_cli import retention
 from web.demo import demo
 from web.serve import serve as run_server
 from web.settings import load
@@ -78,7 +79,7 @@ def serve(console: Console) -> None:
 
 for custody_verb in (*custody_cli.verbs, *recovery_cli.verbs):
     keys.add_command(custody_verb)
-for verb in (init, doctor, user, keys, documents, audit, backup, demo):
+for verb in (init, doctor, user, keys, documents, retention, audit, backup, demo):
     coffre.add_command(verb)
 
 

@@ -62,7 +62,7 @@ def _operator(console: Console) -> Actor:
     return console.vault.people.sessions.console_actor(Role.ADMIN)
 
 
-def _person(console: Console, credentials: Path | None, *, as_json: bool) -> Actor:
+def signed_person(console: Console, credentials: Path | None, *, as_json: bool) -> Actor:
     """Somebody of the practice, with both factors. Raises SignInRefused, LockedOut."""
     if hosting.is_host(console.config):
         raise BadSettings("this is a key process's host; people agree where the vault is (coffre keys retire, then release)")
@@ -232,7 +232,7 @@ def retire(  # noqa: PLR0917  # one parameter for each option, as click calls it
     Example:
       coffre keys retire kek 1
     """
-    actor = _person(console, credentials, as_json=as_json)
+    actor = signed_person(console, credentials, as_json=as_json)
     if undo:
         console.custody.restore(actor, KeyUse(use), number)
         answer({"ok": True}, [f"{use} {number} is kept."], as_json=as_json)
@@ -278,7 +278,7 @@ def destroy(  # noqa: PLR0917  # one parameter for each option, as click calls i
         ended = hosting.destroy_released(settings, KeyUse(use), number, release)
         answer(described(ended), [line(ended, "gone")], as_json=as_json)
         return
-    record = console.custody.destroy(_person(console, credentials, as_json=as_json), KeyUse(use), number)
+    record = console.custody.destroy(signed_person(console, credentials, as_json=as_json), KeyUse(use), number)
     answer(described(record), [line(record, "gone")], as_json=as_json)
 
 
@@ -302,7 +302,7 @@ def release(  # noqa: PLR0917  # one parameter for each option, as click calls i
     """
     if output.exists():
         raise click.UsageError(f"{output} is there already: name a new file.")
-    actor = _person(console, credentials, as_json=as_json)
+    actor = signed_person(console, credentials, as_json=as_json)
     note = console.custody.release(actor, KeyUse(use), number)
     try:
         output.write_text(note, encoding="utf-8")

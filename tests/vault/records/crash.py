@@ -247,6 +247,10 @@ def main() -> None:
     match sys.argv[4:]:
         case ["erase"]:
             erase(directory, first, count)
+        case ["dispose", disposal]:
+            from tests.vault.records.disposal.crash import dispose
+
+            dispose(directory, disposal)
         case ["infect", scanner]:
             infect(directory, first, count, Path(scanner))
         case ["release", scanner]:
