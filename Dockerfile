@@ -1,7 +1,7 @@
 # Coffre in a container: a locked Python environment, a user without rights, no compiler, nothing writable but the data volume.
 #   docker build -t coffre .
-#   docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -v coffre:/var/lib/coffre -p 8000:8000 coffre
-# The first run needs a settings file and a token: docs/operations.md, "In a container".
+#   docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -v coffre:/var/lib/coffre -p 8443:8443 coffre
+# The first run needs a settings file (where to listen, certificate) and a token: docs/operations.md, "In a container".
 
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /source
@@ -38,7 +38,7 @@ ENV PATH=/opt/coffre/bin:$PATH \
 USER coffre
 WORKDIR /var/lib/coffre
 VOLUME /var/lib/coffre
-EXPOSE 8000
+EXPOSE 8443
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15s --retries=3 CMD ["python", "-m", "web.probe"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["coffre"]

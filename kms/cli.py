@@ -44,7 +44,7 @@ def described(record: KeyRecord) -> dict[str, str | int]:
 def line(record: KeyRecord, remark: str = "") -> str:
     """A key version for people."""
     made = datetime.fromtimestamp(record.created_at, UTC).date().isoformat()
-    return f"{record.use.value:<6} {record.number:>4}  {record.state.value:<13} {made}  {remark}".rstrip()
+    return f"{record.use.value:<8} {record.number:>4}  {record.state.value:<13} {made}  {remark}".rstrip()
 
 
 @click.group()

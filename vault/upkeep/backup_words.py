@@ -151,10 +151,14 @@ def drilled_data(done: Drilled) -> dict[str, Any]:
     return {**said(done), "reports": list(done.reports)}
 
 
+def _minutes(count: int) -> str:
+    return "1 minute" if count == 1 else f"{count} minutes"
+
+
 def drilled_lines(done: Drilled) -> Iterator[str]:
     """The same for people."""
     yield from checked_lines(done.checked, done.rehearsed)
-    yield f"A disaster now would lose {done.rpo_minutes} minutes of work (RPO)."
-    yield f"Restoring took {done.rto_minutes} minutes, verification included (RTO)."
+    yield f"A disaster now would lose {_minutes(done.rpo_minutes)} of work (RPO)."
+    yield f"Restoring took {_minutes(done.rto_minutes)}, verification included (RTO)."
     yield f"Report: {done.reports[1]}" if done.reports else "The report could not be written there: name a place by --report."
     yield "The drill succeeded." if done.ok else "THE DRILL FAILED: this backup would not do today."
