@@ -5,7 +5,7 @@ Run as a program it deposits documents and says ``ACK <document> <sha256>`` for 
 destroys them, and says ``GONE <draft>`` for each whose destruction was acknowledged.
 
 With ``infect SOCKET`` it sends them past the scanner behind that socket: ``APART <file>`` for each that was set apart. With
-``release SOCKET`` it has the newest ``COUNT`` files of the quarantine scanned again: ``FREE <file>`` for each that was let out.
+``release SOCKET N`` it has the newest ``N`` files of the quarantine scanned again: ``FREE <file>`` for each that was let out.
 """
 
 from __future__ import annotations
@@ -253,8 +253,8 @@ def main() -> None:
             dispose(directory, disposal)
         case ["infect", scanner]:
             infect(directory, first, count, Path(scanner))
-        case ["release", scanner]:
-            release(directory, count, Path(scanner))
+        case ["release", scanner, several]:
+            release(directory, int(several), Path(scanner))
         case _:
             _deposit_all(directory, first, count)
 

@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
 
 CLEAN = b"stream: OK\0"
 WITHIN = ("write", "fsync", "pwrite64", "fdatasync", "rename")
+TWO = 2
 ROUNDS = 5
 """Ids are random, so one run makes a few calls more than the next: a blow that fell beside is struck again."""
 
@@ -173,21 +174,29 @@ def set_apart(place: Path, scanner: SteadyScanner, number: int) -> str:
 
 
 def test_killed_at_each_system_call_of_a_release(place: Path, scanner: SteadyScanner) -> None:
-    """The draft under the same id, or still in quarantine; never both, never neither, and never other bytes."""
-    verb, numbers = f"release {scanner.path}", itertools.count(1)
+    """The draft under the same id, or still in quarantine; never both, never neither, and never other bytes.
+
+    Each child lets two files out, so that the blow falls before the first is acknowledged or after.
+    """
+    verb, numbers = f"release {scanner.path} {TWO}", itertools.count(1)
     struck: set[str] = set()
     out: set[str] = set()
     sent: dict[str, str] = {}
+
+    def fill(here: int) -> None:
+        for _ in range(TWO - here):
+            number = next(numbers)
+            sent[set_apart(place, scanner, number)] = hashlib.sha256(paper(number)).hexdigest()
+
     for _ in range(ROUNDS):
-        sent |= {set_apart(place, scanner, number := next(numbers)): hashlib.sha256(paper(number)).hexdigest()}
+        fill(len(seen_at(place).apart))
         wanted = points(trace(place, 0, verb))
         seen = seen_at(place)
-        out |= seen.waiting if len(sent) == 1 else set()  # undisturbed, so it was acknowledged
+        out |= seen.waiting  # undisturbed, so it was acknowledged
         for point, (name, nth) in wanted.items():
             if point in struck:
                 continue
-            if not seen.apart:
-                sent |= {set_apart(place, scanner, number := next(numbers)): hashlib.sha256(paper(number)).hexdigest()}
+            fill(len(seen.apart))
             done = child(place, 0, 1, *blow(name, nth), verb=verb)
             struck |= {point} if done.returncode else set()
             out |= said(done.stdout, "FREE")
