@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
@@ -30,6 +32,7 @@ COSIGNATURE: Final = 0x04
 BODY_BYTES: Final = 64 * 1024
 PROOF_LINES: Final = 63
 ANSWER_S: Final = 10
+SIZE: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +217,7 @@ def ask(url: str, cosigner: Cosigner, note: str, prove: Callable[[int], list[byt
         size = parse_checkpoint(split(note)[0]).size
         if status == 200:
             return note + _checked(answer, cosigner, split(note)[0])
-        if status == 409 and answer.strip().isdigit() and int(answer) != old and int(answer) <= size:
+        if status == 409 and SIZE.fullmatch(answer.strip()) and int(answer) != old and int(answer) <= size:
             old = int(answer)
             continue
         if status in {409, 422}:
@@ -232,7 +235,7 @@ def _post(url: str, body: bytes) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read(BODY_BYTES).decode("utf-8", "replace")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, HTTPException, UnicodeDecodeError) as error:
         raise StorageUnavailable("the witness does not answer") from error
 
 
@@ -240,7 +243,10 @@ def _checked(answer: str, cosigner: Cosigner, text: str) -> str:
     """The signature lines of the answer that are this witness's, verified. Raises Tampered."""
     for line in answer.splitlines():
         name, _, encoded = line.removeprefix("\u2014 ").partition(" ")
-        raw = base64.b64decode(encoded)
+        try:
+            raw = base64.b64decode(encoded, validate=True)
+        except ValueError:  # somebody else's page
+            continue
         if (name, raw[:4]) != (cosigner.name, cosigner.key_id) or len(raw) != 76:
             continue
         try:

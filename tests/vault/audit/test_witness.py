@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,33 @@ def test_a_witness_that_is_away_or_somebody_else(rig: Rig, witness: Witness, url
         ask("file:///etc/passwd", witness.cosigner, signed.note, lambda old: [])
     with pytest.raises(Invalid):
         parse_cosigner("a+b+c")
+
+
+STRANGE = {
+    "a page of somebody else": (b"HTTP/1.1 200 OK\r\n\r\n<html>\n <a href=x>y</a>\n\xe2\x80\x94 w abc\n", Tampered),
+    "a size in other digits": (b"HTTP/1.1 409 Conflict\r\n\r\n\xc2\xb2\n", Tampered),
+    "a size without end": (b"HTTP/1.1 409 Conflict\r\n\r\n" + b"9" * 5000, Tampered),
+    "no HTTP": (b"220 mail.example ESMTP\r\n", StorageUnavailable),
+    "half an answer": (b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nabc", Tampered),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_whatever_answers_in_the_place_of_a_witness_is_refused_in_words(rig: Rig, witness: Witness, name: str) -> None:
+    said, kind = STRANGE[name]
+    note = rig.auditing.checkpoint(rig.auditor()).note
+
+    def answer(listener: socket.socket) -> None:
+        with suppress(OSError):  # the test is over
+            while True:
+                peer, _address = listener.accept()
+                with peer:
+                    peer.sendall(said)
+                    peer.shutdown(socket.SHUT_WR)
+                    while peer.recv(65536):
+                        pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        with pytest.raises(kind):
+            ask(f"http://127.0.0.1:{listener.getsockname()[1]}", witness.cosigner, note, lambda _old: [])
