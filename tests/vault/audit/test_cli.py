@@ -124,7 +124,7 @@ def test_a_report_and_a_sheet_are_readable_by_their_maker_only(console: Any, tmp
     assert {each.stat().st_mode & 0o777 for each in (paper, weekly)} == {0o600}
     entries = json.loads(run(console, "who-saw", patient(1), "--json").stdout)["entries"]
     assert "patient.report_given" in {entry["action"] for entry in entries}
-    assert run(console, "report", "unknown", "--reference", "-o", str(tmp_path / "none.html")).exit_code != 0
+    assert run(console, "report", "0" * 32, "--reference", "-o", str(tmp_path / "none.html")).exit_code != 0
     assert not (tmp_path / "none.html").exists()
 
 
