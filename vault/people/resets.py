@@ -86,13 +86,16 @@ class Resets:
         """A code with which somebody new chooses a first password; an earlier one stops working.
 
         Only for accounts that have never been signed in to: a known password is reset by two people (``ask``), and so is the
-        one of somebody who has left and comes back, but at the machine's console.
+        one of somebody who has left and comes back, but at the machine's console. Once an account is open a code for it is an
+        owner's to give: a technical admin could else be whoever an owner has just hired.
         """
         authorise(actor, Act.PEOPLE_MANAGE, self._now())
         with self._roster.db.read() as connection:
             target = self._roster.by_id(connection, person)
         if target.state not in {State.ACTIVE, State.PENDING}:
             raise Conflict("the account is closed", reason="not_active")
+        if target.state is State.ACTIVE:
+            self._roster.authorise(actor, Act.ROLE_CHANGE, Action.USER_UPDATE, Subject(person=person))
         is_returning = target.has_signed_in and actor.methods != CONSOLE_METHODS
         if target.is_enrolled or target.password_hash is not None or is_returning:
             raise Conflict("this account has been signed in to: it is reset by two people", reason="known_password")

@@ -41,6 +41,21 @@ def test_an_invitation_sets_a_password_and_then_a_telephone(house: House) -> Non
     house.people.sign_in.confirm_enrolment(halfway.token, house.code(secret), OFFICE)
 
 
+def test_a_technical_admin_does_not_become_whoever_an_owner_hires(house: House, staff: dict[str, SignedIn]) -> None:
+    boss, tech = staff["boss"].actor, staff["tech"].actor
+    hired = house.people.accounts.create(boss, username="nouveau", display_name="Nouveau", role=Role.CLINICIAN)
+    code = house.people.resets.invite(boss, hired).code
+    with pytest.raises(Forbidden):
+        house.people.resets.invite(tech, hired)
+    made = house.people.accounts.create(tech, username="autre", display_name="Autre", role=Role.CLINICIAN)
+    house.people.resets.invite(tech, made)
+    house.people.accounts.enable(boss, made)
+    with pytest.raises(Forbidden):
+        house.people.resets.invite(tech, made)
+    assert house.people.resets.invite(boss, made).code
+    assert house.people.resets.accept("nouveau", code, NEW, OFFICE).stage is Stage.ENROL
+
+
 def test_an_invitation_works_once_for_one_person_and_not_for_long(house: House) -> None:
     _, code = invited(house)
     _, other = invited(house, "autre")
