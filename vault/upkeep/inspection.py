@@ -72,7 +72,14 @@ class Inspection:
         kind = self._from_outside(stored)
         if kind is None and self._receipt is not None:
             kind = self._from_inside(stored, self._receipt)
-        return None if kind is None else Finding(stored.document, stored.version, kind)
+        if kind is None or not self._is_named(stored):
+            return None
+        return Finding(stored.document, stored.version, kind)
+
+    def _is_named(self, stored: StoredVersion) -> bool:
+        """Whether the row still stands: what was destroyed on purpose since it was read lacks nothing."""
+        with self._rooms.db.read() as connection:
+            return stored.blob in catalogue.known_blobs(connection, [stored.blob])
 
     def _from_outside(self, stored: StoredVersion) -> Kind | None:
         try:

@@ -6,6 +6,7 @@ Reasons and dates are never words of the command line, which other users of the 
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 import click
 
 from kms.terminal import answer, confirm, json_option, yes_option
-from vault.errors import Invalid
+from vault.errors import Busy, Invalid
 from vault.model import PatientId
 from vault.opening import Vault
 from vault.records.disposal.facts import Facts
@@ -21,6 +22,7 @@ from vault.records.disposal.keeping import Kept, Past
 from vault.records.disposal.rows import Disposal, State
 from vault.upkeep.custody_cli import Console as Custodian
 from vault.upkeep.custody_cli import credentials_option, signed_person
+from vault.upkeep.reindex import BUDGET_SECONDS
 
 _patient = click.argument("patient")
 _disposal = click.argument("disposal")
@@ -61,7 +63,11 @@ def due(console: Console, credentials: Path | None, as_json: bool) -> None:
     actor = signed_person(console, credentials, as_json=as_json)
     found, after, unreadable = list[Past](), None, 0
     while True:
-        stretch = console.vault.keeping.due(actor, after)
+        try:
+            stretch = console.vault.keeping.due(actor, after)
+        except Busy:  # a key process gives one caller so many keys in a minute
+            time.sleep(BUDGET_SECONDS)
+            continue
         found += stretch.files
         unreadable += stretch.unreadable
         after = stretch.after

@@ -20,7 +20,7 @@ from tests.vault.upkeep.practice import FAMILY, Practice, found, paper
 from vault.audit.events import Action
 from vault.cli import Console
 from vault.demo import phone
-from vault.errors import Conflict, NotFound
+from vault.errors import Conflict, Invalid, NotFound
 from vault.model import Client, PatientId, Role
 from vault.opening import Vault, open_vault
 from vault.storage.schema import documents, legal_holds, patients
@@ -107,3 +107,26 @@ def test_two_people_at_the_console_and_a_restore_from_before(softhsm: KmsSetting
         [document] = vault.documents.list(anne, held).items
         with closing(vault.documents.open(anne, document.id, Action.DOCUMENT_VIEW)) as opened:
             assert b"".join(opened.read())
+
+
+@pytest.mark.timeout(120)
+def test_what_is_said_and_listed_at_the_console(softhsm: KmsSettings, tmp_path: Path) -> None:
+    practice = found(tmp_path / "vault" / "coffre.toml", softhsm)
+    with practice.vault() as vault:
+        old = old_file(practice, vault, "Zoé")
+        owners = [enrolled(vault, f"odile{n}", Role.OWNER, tmp_path / f"owner{n}") for n in range(3)]
+    (tmp_path / "reason").write_text("Procédure en cours\n")
+    (tmp_path / "facts").write_text("2002-03-04\n2010-01-01\n")
+    found_due = said(practice, "due", "--credentials", owners[0]())
+    assert [(each["patient"], each["kept_until"], each["rule"]) for each in found_due["files"]] == [(old, "2021-05-02", "R-20")]
+    said(practice, "say", old, "--facts", str(tmp_path / "facts"), "--credentials", owners[0](1))
+    held = said(
+        practice, "hold", old, "--reason-file", str(tmp_path / "reason"), "--since", "2020-01-01", "--credentials", owners[1]()
+    )
+    told = said(practice, "of", old, "--credentials", owners[1](1))
+    assert (told["kept_until"], told["on_hold"], told["holds"][0]["since"]) == (None, True, "2020-01-01")
+    said(practice, "clear", held["hold"], "--reason-file", str(tmp_path / "reason"), "--credentials", owners[2]())
+    assert said(practice, "waiting", "--credentials", owners[2](1))["disposals"] == []
+    (tmp_path / "facts").write_text("2002-03-04\nhier\n")
+    with pytest.raises(Invalid):
+        said(practice, "say", old, "--facts", str(tmp_path / "facts"), "--credentials", str(tmp_path / "owner0"))

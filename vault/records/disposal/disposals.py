@@ -97,7 +97,8 @@ class Disposals:
 
     def waiting(self, actor: Actor) -> tuple[Disposal, ...]:
         """The proposals that wait for a decision, and what is not finished. Raises Forbidden."""
-        decide_role(actor.role, Act.DISPOSAL_APPROVE)
+        with self._rooms.gate.refusals(actor, Action.PRIVACY_RETENTION_APPROVED, Subject()):
+            decide_role(actor.role, Act.DISPOSAL_APPROVE)
         with self._rooms.db.read() as connection:
             return tuple(rows.in_state(connection, State.PROPOSED, State.ERASING))
 
@@ -178,7 +179,8 @@ class Disposals:
 
     def certificate(self, actor: Actor, disposal: str) -> Certificate:
         """The certificate of destruction of a finished disposal. Raises NotFound, Forbidden, Conflict (``not_done``)."""
-        decide_role(actor.role, Act.DISPOSAL_APPROVE)
+        with self._rooms.gate.refusals(actor, Action.PRIVACY_RETENTION_APPROVED, Subject()):
+            decide_role(actor.role, Act.DISPOSAL_APPROVE)
         found = self._find(disposal)
         if found.state is not State.DONE:
             raise Conflict("nothing was destroyed yet, or not all of it", reason="not_done")

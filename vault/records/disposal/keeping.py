@@ -178,9 +178,9 @@ class Keeping:
                     for patient in ids
                     if is_allowed(actor, act, self._rooms.gate.relation(connection, actor, patient))
                 ]
-            found, unreadable = self._past(files)
-            note = Note(purpose=Purpose.HLEGAL, count=len(found), code="retention")
+            note = Note(purpose=Purpose.HLEGAL, count=len(files), code="retention")
             self._rooms.log.record(Event(Action.PATIENT_LIST, Outcome.GRANTED, actor, note=note))
+            found, unreadable = self._past(files)
         return Due(tuple(found), ids[-1] if len(ids) == limit else None, unreadable)
 
     def _past(self, files: Sequence[File]) -> tuple[list[Past], int]:
