@@ -20,7 +20,7 @@ TOKEN = KmsSettings(module=Path("/usr/lib/hsm.so"), token_label="coffre", pin_fi
         ("/etc/coffre/coffre.toml", "/var/lib/coffre"),
         ("/etc/coffre.toml", "/var/lib/coffre"),
         ("/var/lib/coffre/coffre.toml", "/var/lib/coffre"),
-        ("/home/anne/vault/coffre.toml", "/home/anne/vault"),
+        ("/opt/practice/coffre.toml", "/opt/practice"),
     ],
 )
 def test_data_never_live_in_etc(config: str, data: str) -> None:
