@@ -8,6 +8,7 @@ TESTS     ?= tests
 ONLY      ?=
 SEED      ?=
 KILLS     ?= 1000
+COLUMN    ?= near
 PYTHON    ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(name) 2>/dev/null)))
 
 VERSION   := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -35,8 +36,8 @@ check: $(VENV)/dev.stamp parts ## what CI runs: format, lint, types, contracts, 
 bench: $(VENV)/bench.stamp softhsm ## the benchmarks: a table on screen and var/bench.json (ONLY=seal,upload; FULL=1)
 	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(FULL),--full)
 
-morning: $(VENV)/dev.stamp parts ## 200 files dropped into the inbox at once, traps among them, and filed by keyboard in a browser
-	@COFFRE_MORNING_SCANS=194 $(BIN)/python -m pytest tests/journeys/test_inbox.py -q -p no:randomly -k "morning and near"
+morning: $(VENV)/dev.stamp parts ## 200 files dropped into the inbox at once, traps among them, filed by keyboard in a browser (COLUMN=far)
+	@COFFRE_MORNING_SCANS=194 $(BIN)/python -m pytest tests/journeys/test_inbox.py -q -p no:randomly -k "morning and $(COLUMN)"
 
 kills: $(VENV)/dev.stamp parts ## kill the log's writer under load, on both databases, and count what is lost (KILLS=1000)
 	@COFFRE_KILLS="$(KILLS)" $(BIN)/python -m pytest tests/vault/audit/test_durability.py -q -p no:randomly -m alone
