@@ -6,7 +6,7 @@ It must not know sessions, nor what a proof opens.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, update
 
@@ -116,7 +116,13 @@ class Guard:
             same = (people.c.id == person.id) & (people.c.password_hash == encoded)
             statement = update(people).where(same).values(password_hash=renewed)
             self._roster.run(statement)
+            return replace(person, password_hash=renewed)
         return person
+
+    def still_proven(self, connection: Connection, person: Person) -> bool:
+        """Whether the password that was right is still the account's, and the account open: a reset may have come between."""
+        now = self._roster.by_id(connection, person.id)
+        return now.state is State.ACTIVE and now.password_hash == person.password_hash
 
     def match(self, person: Person | None, code: str) -> totp.Match | None:
         """The step whose code this is; the same work where there is nobody."""

@@ -79,11 +79,16 @@ class SignIn:
         draft = self._sessions.draft(person, stage, ("pwd",), client)
 
         def work(tx: Transaction) -> None:
+            if not self._guard.still_proven(tx.connection, person):
+                raise _Replayed
             self._guard.give_back(tx.connection, mark)
             self._sessions.begin(tx.connection, draft)
             tx.record(Event(Action.AUTH_LOGIN, Outcome.PARTIAL, mark.by, Subject(person=person.id), Note(code="password")))
 
-        self._roster.log.transact(work)
+        try:
+            self._roster.log.transact(work)
+        except _Replayed:
+            raise self._guard.refused(attempt, Action.AUTH_LOGIN, "password") from None
         return Halfway(draft.token, stage)
 
     def at_once(self, username: str, password: str, code: str, client: Client) -> SignedIn:
@@ -186,8 +191,7 @@ class SignIn:
         def work(tx: Transaction) -> None:
             if tx.connection.execute(update(people).where(forward).values(**values)).rowcount != 1:
                 raise _Replayed
-            if token is not None:
-                self._sessions.consume_halfway(tx.connection, token)
+            self._take_first_proof(tx.connection, person, token)
             if codes is not None:
                 replace_recovery_codes(tx.connection, person.id, hashes)
                 tx.record(Event(Action.AUTH_TOTP_ENROLLED, Outcome.SUCCESS, draft.actor, Subject(person=person.id)))
@@ -229,8 +233,7 @@ class SignIn:
         def work(tx: Transaction) -> None:
             if tx.connection.execute(update(recovery_codes).where(unused).values(used_at=self._roster.clock())).rowcount != 1:
                 raise _Replayed
-            if token is not None:
-                self._sessions.consume_halfway(tx.connection, token)
+            self._take_first_proof(tx.connection, person, token)
             write_failures(tx.connection, door, NONE)
             tx.record(Event(Action.AUTH_RECOVERY_CODE_USED, Outcome.SUCCESS, draft.actor, Subject(person=person.id)))
             tell(tx.connection, person.id, Notice.RECOVERY_CODE_USED, self._roster.clock())
@@ -241,6 +244,13 @@ class SignIn:
         except _Replayed:
             raise self._guard.refused(attempt, Action.AUTH_RECOVERY_CODE_USED, "recovery") from None
         return SignedIn(draft.token, draft.actor, draft.expires_at)
+
+    def _take_first_proof(self, connection: Connection, person: Person, token: str | None) -> None:
+        """Use up the half-way session, which ends with every change of a password; without one, look at the password again."""
+        if token is not None:
+            self._sessions.consume_halfway(connection, token)
+        elif not self._guard.still_proven(connection, person):
+            raise _Replayed
 
     def _is_unused(self, person: PersonId, hashed: bytes) -> bool:
         """Whether the code waits to be used: asked before anything that only a right password would cost."""
@@ -276,7 +286,7 @@ def _unused(person: PersonId, hashed: bytes) -> ColumnElement[bool]:
 
 
 class _Replayed(Exception):
-    """The code was right and is used up; never leaves this module."""
+    """A proof was right and no longer counts: the code is used up, the password was replaced; never leaves this module."""
 
 
 def note_familiar(connection: Connection, person: PersonId, mark: bytes, now: int) -> bool:

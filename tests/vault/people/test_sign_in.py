@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import select
@@ -13,6 +14,7 @@ from vault.errors import KeysUnavailable, LockedOut, SessionEnded, SignInRefused
 from vault.model import Client, Role
 from vault.people.lockout import RECOVERY_BURST, RECOVERY_REFILL_S
 from vault.people.sessions import Stage
+from vault.people.totp import STEP_S
 from vault.storage.schema import failures, people, recovery_codes, sessions
 
 
@@ -361,3 +363,29 @@ def test_the_recovery_door_is_no_place_to_try_passwords(house: House) -> None:
     house.clock.advance(seconds=RECOVERY_REFILL_S)
     assert house.people.sign_in.at_once("lmartin", PASSWORD, right[1], OFFICE).actor.username == "lmartin"
     assert house.sign_in("lmartin", secret).actor.username == "lmartin"
+
+
+@pytest.mark.parametrize("way", ["password", "at_once", "recovery"])
+def test_a_password_replaced_while_it_was_being_checked_opens_nothing(house: House, way: str) -> None:
+    """Checking takes a fifth of a second, in which a thief's sign-in must not slip past the reset that was to stop it."""
+    secret, first = house.enrol()
+    house.clock.advance(seconds=STEP_S)
+    calm = house.people.roster.random
+
+    def meanwhile(count: int) -> bytes:
+        """The session's id is drawn after the password was found right, and before the session begins."""
+        house.people.roster.random = calm
+        house.people.own.change_password(first.actor, PASSWORD, "Rivière-Lampe-83")
+        return calm(count)
+
+    ways: dict[str, Callable[[], object]] = {
+        "password": lambda: house.people.sign_in.password("lmartin", PASSWORD, OFFICE),
+        "at_once": lambda: house.people.sign_in.at_once("lmartin", PASSWORD, house.code(secret), OFFICE),
+        "recovery": lambda: house.people.sign_in.recovery("lmartin", PASSWORD, (first.recovery_codes or ("",))[0], OFFICE),
+    }
+    house.people.roster.random = meanwhile
+    with pytest.raises(SignInRefused):
+        ways[way]()
+    with house.db.read() as connection:
+        kept = connection.execute(select(sessions.c.reference)).scalars().all()
+    assert kept == [first.actor.session]
