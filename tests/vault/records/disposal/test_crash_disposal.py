@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
 __all__ = ["directory"]
 
 DECISIVE = ("pwrite64", "fdatasync", "fsync", "unlink")
-MOST = 8
+MOST = 6
 """Of one kind of call."""
 ROUNDS = 4
 """Ids are random, so one disposal writes a few pages more than the next: a blow that fell beside is struck again."""
