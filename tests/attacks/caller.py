@@ -12,7 +12,7 @@ from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import quote, urlencode
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 CSRF = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 
 Body = bytes | Iterable[bytes] | None

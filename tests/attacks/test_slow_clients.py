@@ -134,8 +134,9 @@ def test_a_dribbling_client_is_hung_up_on_and_a_merely_slow_one_is_not(installat
         filed = reception.upload(patient, slowly())
         assert filed.status == 201
         for each in sockets:
-            each.settimeout(1)
-            assert each.recv(100)[:12] in {b"", b"HTTP/1.1 400", b"HTTP/1.1 408"}
+            each.settimeout(5)
+            with suppress(ConnectionResetError):  # hung up on as well: its last drops came too late
+                assert each.recv(100)[:12] in {b"", b"HTTP/1.1 400", b"HTTP/1.1 408"}
 
 
 def test_those_who_never_hang_up_cost_nothing(installation: Instance, reception: Caller) -> None:

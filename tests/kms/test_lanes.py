@@ -168,11 +168,11 @@ def test_a_signal_takes_the_caller_away_and_nothing_is_delivered_to_the_next() -
     before = signal.signal(signal.SIGALRM, leave)
     try:
         with lanes(1) as (made, late):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
             with pytest.raises(Away):
                 made.call(lambda _: free.wait(), LONG_S)
             assert made.hanging == 1
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
             with pytest.raises(Away):  # it waits behind the first
                 made.call(lambda _: "never", LONG_S)
             free.set()

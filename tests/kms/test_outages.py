@@ -131,8 +131,8 @@ def test_a_hanging_module_is_given_up_and_recovers(shim: Shim, open_shim: OpenSh
         for _ in range(50):
             with pytest.raises(KeysUnavailable):
                 keys.unwrap(wrapped, context=b"c")
-        assert time.monotonic() - begun < 1.5  # refused at once, not after another deadline each
-    assert slowest < 1
+        assert time.monotonic() - begun < 10  # refused at once: after another deadline each it would be 20 s
+    assert slowest < 3  # nobody waited for the module, which hung all the while
     time.sleep(0.2)
     begun = time.monotonic()
     while True:
@@ -153,7 +153,7 @@ def test_a_module_that_hangs_while_it_starts_is_given_up(shim: Shim, open_shim: 
             begun = time.monotonic()
             with pytest.raises(KeysUnavailable):
                 keys.mac(Purpose.FINGERPRINT, b"m")
-            assert time.monotonic() - begun < 1
+            assert time.monotonic() - begun < 3
     begun = time.monotonic()
     while True:
         try:

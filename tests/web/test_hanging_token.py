@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from collections import Counter
@@ -33,7 +34,7 @@ class Met:
     statuses: Counter[int] = field(default_factory=Counter)
     slowest_s: float = 0.0
     wrong: int = 0
-    last_good_at: float = 0.0
+    took: list[float] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -63,8 +64,8 @@ def keep(met: Met, lock: threading.Lock, begun: float, status: int, *, is_right:
     with lock:
         met.statuses[status] += 1
         met.slowest_s = max(met.slowest_s, now - begun)
+        met.took.append(now - begun)
         if status == 200:
-            met.last_good_at = now
             met.wrong += not is_right
 
 
@@ -111,7 +112,8 @@ def test_a_module_that_hangs_for_half_a_minute(practice: Practice, shim: Shim) -
     assert set(keyed.statuses) <= {200, 503}
     assert keyed.slowest_s <= 5
     assert set(free.statuses) == {200}
-    assert free.slowest_s < 1
+    assert free.slowest_s < 3  # less than one deadline of the token
+    assert statistics.median(free.took) < 0.5
 
 
 def wait_for(condition: Callable[[], bool], within_s: float, what: str) -> None:

@@ -78,9 +78,9 @@ def test_bad_ones_are_refused_with_the_reason(password: str, reason: str) -> Non
 
 
 def test_a_megabyte_is_refused_at_once() -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     assert refused("Aa1!" * 250_000) == "too_long"
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5
 
 
 def test_long_ones_are_accepted_whole() -> None:
@@ -169,9 +169,9 @@ def test_unknown_users_cost_the_same_hash() -> None:
     times: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(15):
         for known in (True, False):
-            began = time.perf_counter()
+            began = time.process_time()  # what else runs on the machine does not count
             hasher.verify(encoded if known else None, "wrong")
-            times[known].append(time.perf_counter() - began)
+            times[known].append(time.process_time() - began)
     median = {key: sorted(each)[7] for key, each in times.items()}
     assert abs(median[True] - median[False]) < 0.35 * median[True]
 
@@ -179,8 +179,10 @@ def test_unknown_users_cost_the_same_hash() -> None:
 def test_hashes_at_once_are_capped_and_waiting_is_bounded() -> None:
     hasher = Hasher(Cost(memory_kib=32 * 1024, passes=6), at_once=1, wait_s=0.01)
     refusals: list[Busy] = []
+    together = threading.Barrier(4)
 
     def one() -> None:
+        together.wait()
         try:
             hasher.hash("x")
         except Busy as busy:

@@ -219,6 +219,8 @@ def test_a_rate_is_kept(vault: Vault) -> None:
     assert told == [BATCH, 10]
 
 
+MOST = 30
+"""Blows, where a quick machine is done with its work before many of them fall."""
 WORKER = """
 import sys
 from pathlib import Path
@@ -250,7 +252,9 @@ def test_kill_9_at_ten_points_loses_nothing(settings: VaultSettings) -> None:
     command = [sys.executable, "-c", WORKER, str(settings.path)]
     run = partial(subprocess.Popen[str], command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
     chance, killed = random.Random(20261126), 0
-    for turn in range(10):
+    for turn in range(MOST):
+        if turn >= 10 and killed > 5:
+            break
         worker = run()
         assert worker.stdout is not None
         if turn % 3:

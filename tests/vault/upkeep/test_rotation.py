@@ -169,6 +169,8 @@ def test_a_rate_is_kept(keyring: Keyring) -> None:
     assert slept[1:3] == [1.0, 2.0]
 
 
+MOST = 60
+"""Blows, where a quick machine is done with its work before many of them fall."""
 WORKER = """
 import sys
 from pathlib import Path
@@ -211,7 +213,9 @@ def test_kill_9_at_twenty_points_loses_nothing(softhsm: KmsSettings, tmp_path: P
         command += [str(softhsm.pin_file), str(softhsm.softhsm_conf)]
         chance = random.Random(20260921)
         killed = 0
-        for turn in range(20):
+        for turn in range(MOST):
+            if turn >= 20 and killed > 10:
+                break
             worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
             assert worker.stdout is not None
             if turn % 4:
