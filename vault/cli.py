@@ -127,9 +127,11 @@ def default_config() -> Path:
 @click.option(
     "--module", type=click.Path(path_type=Path), default=SOFTHSM_MODULE, show_default=True, help="The HSM's PKCS#11 module."
 )
-@click.option("--token-label", required=True, help="The label of an initialised token.")
+@click.option("--token-label", help="The label of an initialised token; needed unless the settings stand already.")
 @click.option(
-    "--pin-file", type=click.Path(path_type=Path), required=True, help="A file of mode 0600 with the token's user PIN."
+    "--pin-file",
+    type=click.Path(path_type=Path),
+    help="A file of mode 0600 with the token's user PIN; needed unless the settings stand already.",
 )
 @click.option("--softhsm-conf", type=click.Path(path_type=Path), help="SoftHSM2 only: its configuration file.")
 @click.option("--practice", default="Cabinet médical", show_default=True, help="The practice's name, as screens show it.")
@@ -152,8 +154,8 @@ def default_config() -> Path:
 def init(  # noqa: PLR0917  # one parameter for each option, as click calls it
     context: click.Context,
     module: Path,
-    token_label: str,
-    pin_file: Path,
+    token_label: str | None,
+    pin_file: Path | None,
     softhsm_conf: Path | None,
     practice: str,
     bind: str,
@@ -167,6 +169,7 @@ def init(  # noqa: PLR0917  # one parameter for each option, as click calls it
     """Make a new vault: settings, databases, keys in the token, and a way back should the token be lost, tried.
 
     At a terminal it asks which way back; a program chooses one of the three options. Running it again finishes what is left.
+    Settings that stand already (PostgreSQL, a key process) are taken as they are.
 
     \b
     Example:
@@ -178,6 +181,10 @@ def init(  # noqa: PLR0917  # one parameter for each option, as click calls it
     if choice is None and not asking and not console.config.exists():
         raise click.UsageError("Nobody can be asked here: add --recovery-cards 2/3, --token-copy DIR or --without-recovery.")
     if not console.config.exists():
+        if token_label is None or pin_file is None:
+            raise click.UsageError(
+                f"There are no settings in {console.config} yet: name the token with --token-label and --pin-file."
+            )
         kms = KmsSettings(
             module=module,
             token_label=token_label,

@@ -71,6 +71,14 @@ def test_a_program_must_choose_a_way_back_before_anything_is_made(softhsm: KmsSe
     assert not config.exists()
 
 
+def test_settings_that_stand_already_name_the_token(softhsm: KmsSettings, config: Path) -> None:
+    nothing = run(config, "init", "--recovery-cards", "2/3")
+    assert nothing.exit_code == 2
+    assert "--token-label" in nothing.stderr
+    founding.write_settings(config, softhsm, practice="Cabinet", bind="127.0.0.1:1")
+    assert said(run(config, "init", "--recovery-cards", "2/3", "--json"), exit_code=1)["recovery"] == "cards"
+
+
 def test_cards_are_tried_before_the_vault_is_called_made(softhsm: KmsSettings, config: Path) -> None:
     made = said(run(config, *asked_for(softhsm), "--recovery-cards", "2/3", "--json"), exit_code=1)
     assert (made["ok"], made["recovery"], len(made["cards"])) == (False, "cards", 3)
