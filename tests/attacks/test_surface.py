@@ -263,7 +263,7 @@ def test_malformed_requests(installation: Instance, request_bytes: bytes) -> Non
     with socket.create_connection(("127.0.0.1", installation.port), timeout=10) as raw:
         raw.sendall(request_bytes)
         raw.shutdown(socket.SHUT_WR)
-        received = raw.recv(1000)
+        received = b"".join(iter(lambda: raw.recv(4096), b""))
     assert received == b"" or re.match(rb"HTTP/1\.1 (?:400|404|411|413|414|417|431|501|303)", received), received[:200]
     assert b"Traceback" not in received
     assert b"aaaaaa" not in received
