@@ -330,7 +330,7 @@ def extent(console: Console, /, as_json: bool, **asked: Any) -> None:
     """
     found = console.vault.auditing.extent(auditor(console), _filters(**asked))
     data = {"entries": found.entries, "patients": found.patients, "documents": found.documents, "people": found.people}
-    answer(data, [f"{count} {name}" for name, count in data.items()], as_json=as_json)
+    answer(data, [f"{name:<10}{count:>8}" for name, count in data.items()], as_json=as_json)
 
 
 @audit.command("who-saw")
