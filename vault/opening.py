@@ -45,6 +45,7 @@ from vault.storage.db import Database, open_databases
 from vault.storage.keyring import Keyring, SqlRegistry
 from vault.storage.schema import installation
 from vault.storage.stores import open_blobs
+from vault.turn import Turn
 from vault.upkeep.manifest import KEEP_DAYS
 from vault.upkeep.patrol import Patrol
 
@@ -92,6 +93,8 @@ class Vault:
     disposals: Disposals
     renderer: Renderer
     patrol: Patrol
+    turn: Turn
+    """Whose turn it is among the threads that serve: see there."""
 
     def close(self) -> None:
         """Let everything go in the reverse order; idempotent."""
@@ -127,7 +130,8 @@ def open_vault(
     The token may be away: the vault then opens and refuses, and works again when the token is back.
     Raises NotInitialised, BadSettings, StorageUnavailable.
     """
-    db, keyring_db = open_databases(settings.database)
+    turn = Turn()
+    db, keyring_db = open_databases(settings.database, turn)
     migrate.upgrade(db, keyring_db)
     founded = _installation(db)
     keyring = Keyring(keyring_db)
@@ -168,6 +172,7 @@ def open_vault(
         tickets=tickets,
         likenesses=likenesses,
         aside=founded.inbox_scope,
+        turn=turn,
     )
     inbox = Inbox(
         rooms=documents.rooms,
@@ -219,4 +224,5 @@ def open_vault(
             days=settings.blobs.scrub_days,
             replica=open_blobs(copy) if (copy := settings.blobs.replica()) else None,
         ),
+        turn=turn,
     )

@@ -10,12 +10,17 @@ import errno
 import select
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from vault.turn import Turn
 from web.unreadable import answer_to
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 GRACE_S = 20.0
 """Waiting that costs nothing: a telephone that changes cells, a person who pulls the network cable and puts it back."""
@@ -32,8 +37,10 @@ SLICE = 64 * 1024
 class Patience:
     """A connected socket, plain or TLS, whose peer must make progress. Raises ConnectionResetError where it doesn't."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, turn: Turn | None = None) -> None:
+        """``turn``: whose turn it is among the threads; whoever waits for the line lets the next one work."""
         self._socket = connection
+        self._turn = turn or Turn()
         self._waited_s = 0.0
         self._moved = 0
         self._armed_s: float | None = None
@@ -47,27 +54,39 @@ class Patience:
 
     def recv(self, size: int) -> bytes:
         """At most ``size`` bytes; nothing at the end."""
-        while True:
-            began = self._wait()
-            try:
-                data = self._socket.recv(size)
-            except TimeoutError:
-                self._progress(began, 0)
-                continue
-            self._progress(began, len(data))
-            return data
+        while (data := self._try(select.POLLIN, self._socket.recv, size)) is None:
+            pass
+        self._moved += len(data)
+        return data
 
     def sendall(self, data: bytes) -> None:
         """All of ``data``; what the system takes at once counts at once, so that a slow but steady reader shows progress."""
         view = memoryview(data)
         while view:
-            began, sent = self._wait(), 0
-            with suppress(TimeoutError):
-                sent = self._socket.send(view)
-            self._progress(began, sent)
+            sent = self._try(select.POLLOUT, self._socket.send, view) or 0
+            self._moved += sent
             view = view[sent:]
 
-    def _wait(self) -> float:
+    def _try(self, wanted: int, move: Callable[[A], T], what: A) -> T | None:
+        """What ``move`` gives; None where nothing moved. Who must wait for the line lets the next one work meanwhile."""
+        self._arm()
+        poll = select.poll()
+        poll.register(self._socket, wanted)
+        if poll.poll(0):
+            return self._timed(move, what)
+        with self._turn.aside():
+            return self._timed(move, what)
+
+    def _timed(self, move: Callable[[A], T], what: A) -> T | None:
+        began = time.monotonic()
+        try:
+            return move(what)
+        except TimeoutError:
+            return None
+        finally:
+            self._waited_s += time.monotonic() - began
+
+    def _arm(self) -> None:
         """Judge the patience, and arm the socket with it: one system call, so only where what it was armed with is too long."""
         left = GRACE_S + self._moved / LEAST_RATE - self._waited_s
         if left <= 0:
@@ -75,11 +94,6 @@ class Patience:
         if self._armed_s is None or left < self._armed_s:
             self._armed_s = left
             self._socket.settimeout(left)
-        return time.monotonic()
-
-    def _progress(self, began: float, moved: int) -> None:
-        self._waited_s += time.monotonic() - began
-        self._moved += moved
 
 
 def _gone() -> ConnectionResetError:
@@ -92,13 +106,14 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no type hints
 
     patience: Patience | None = None
     has_left: bool = False
+    turn: Turn | None = None
 
     def init(self) -> None:
         """Make the parser (and shake hands where there is TLS), then let both directions run through one ``Patience``."""
         self.sock.settimeout(GRACE_S)  # for the handshake
         super().init()
         if self.patience is None and not self.is_http2:
-            self.patience = Patience(self.sock)
+            self.patience = Patience(self.sock, self.turn)
             self.parser.unreader.sock = self.patience
 
     def goes_on(self) -> bool:
@@ -130,7 +145,15 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no type hints
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
-    """gunicorn's threads with patient connections."""
+    """gunicorn's threads with patient connections, which work in turn."""
+
+    turn = Turn()
+    """Replaced by that of the vault which is served."""
+
+    def load_wsgi(self) -> None:
+        """Make the application, and with it the vault."""
+        super().load_wsgi()
+        self.turn = self.wsgi.extensions["coffre"].turn
 
     def accept(self, listener: socket.socket) -> None:
         """Take a new connection and hand it to a thread."""
@@ -142,7 +165,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
             return
         self.nr_conns += 1
         client.setblocking(True)  # noqa: FBT003  # the standard library's shape
-        self.enqueue_req(Connection(self.cfg, client, address, listener.getsockname()))
+        connection = Connection(self.cfg, client, address, listener.getsockname())
+        connection.turn = self.turn
+        self.enqueue_req(connection)
 
     def handle(self, conn: Connection) -> Any:
         """A request of a connection, in a thread, and those that follow at once.
@@ -153,7 +178,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
         while True:
             if conn.patience is not None:
                 conn.patience.begin()
-            result = super().handle(conn)
+            with self.turn:
+                result = super().handle(conn)
             if result is False:
                 conn.leave()
             if result is not True or not self.alive or not conn.goes_on():

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
+from vault.turn import Turn
 from web.patience import GRACE_S, Connection, Patience, Worker
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
 MIB = 1024 * 1024
+READY = Path(os.devnull).open("r+b", buffering=0)  # noqa: SIM115  # for the whole session
+"""Something that always gives and takes at once."""
 
 
 class Line:
@@ -28,6 +33,9 @@ class Line:
         self.armed: list[float] = []
         self._sip = sip
         self._timeouts = timeouts
+
+    def fileno(self) -> int:
+        return READY.fileno()
 
     def settimeout(self, seconds: float) -> None:
         self.armed.append(seconds)
@@ -56,6 +64,25 @@ def test_everything_is_sent_in_order_and_the_socket_is_armed_once() -> None:
     assert bytes(line.taken) == data
     assert len(line.armed) == 1
     assert line.armed[0] <= GRACE_S
+
+
+def test_who_waits_for_the_line_lets_others_work() -> None:
+    turn = Turn(longest_s=30)
+    here, there = socket.socketpair()
+    received = Future[bytes]()
+
+    def wait() -> None:
+        with turn:
+            received.set_result(Patience(here, turn).recv(100))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    with turn:  # comes only once the other one has nothing to read
+        there.sendall(b"at last")
+    assert received.result(30) == b"at last"
+    waiting.join()
+    here.close()
+    there.close()
 
 
 def test_a_wait_within_the_grace_is_no_end() -> None:

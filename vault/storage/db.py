@@ -24,6 +24,7 @@ from vault.errors import StorageFull, StorageUnavailable, VaultError
 from vault.settings import DatabaseSettings
 from vault.storage import plain
 from vault.storage.engines import BUSY_MS, open_engine, open_private
+from vault.turn import Turn
 
 T = TypeVar("T")
 
@@ -107,8 +108,14 @@ def _lock(descriptor: int, seconds: float) -> None:
 class Database:
     """Read in any thread; write through one thread that commits everything queued at once (group commit)."""
 
-    def __init__(self, url: str | URL, password_file: Path | None = None, *, busy_ms: int = BUSY_MS) -> None:
-        """Raises BadSettings, StorageUnavailable (a SQLite file that can't be made); a server may be away."""
+    def __init__(
+        self, url: str | URL, password_file: Path | None = None, *, busy_ms: int = BUSY_MS, turn: Turn | None = None
+    ) -> None:
+        """Raises BadSettings, StorageUnavailable (a SQLite file that can't be made); a server may be away.
+
+        ``turn``: whose turn it is among the callers; whoever waits for the writer lets the next one work.
+        """
+        self._turn = turn or Turn()
         self._engine = open_engine(url, password_file, busy_ms=busy_ms)
         self._readers: list[Connection] = []
         self._keeps_readers = self.is_sqlite and self._engine.url.database not in {None, "", ":memory:"}
@@ -217,7 +224,8 @@ class Database:
             self._start()
         self._jobs.put(job)
         try:
-            return job.done.result(WRITE_TIMEOUT_S)
+            with self._turn.aside():
+                return job.done.result(WRITE_TIMEOUT_S)
         except TimeoutError as error:
             job.done.cancel()
             raise StorageUnavailable("database: the writer does not answer") from error
@@ -312,7 +320,7 @@ class Database:
             participant.ended(committed=committed)
 
 
-def open_databases(settings: DatabaseSettings) -> tuple[Database, Database]:
+def open_databases(settings: DatabaseSettings, turn: Turn | None = None) -> tuple[Database, Database]:
     """The main database and the keyring. Raises as ``Database``."""
     file = settings.password_file
-    return Database(settings.url, file), Database(settings.keyring_url, file)
+    return Database(settings.url, file, turn=turn), Database(settings.keyring_url, file, turn=turn)

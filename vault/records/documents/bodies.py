@@ -30,6 +30,7 @@ from vault.sealing.reading import Opener
 from vault.sealing.scopes import ScopeKeys
 from vault.storage.blobs import BlobReader, BlobStore
 from vault.storage.schema import QUARANTINED
+from vault.turn import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +90,16 @@ class Bodies:
         tenant: TenantId,
         scanner: Scanner,
         new_id: Callable[[], str] = lambda: uuid4().hex,
+        turn: Turn | None = None,
     ) -> None:
+        """``turn``: whose turn it is among the callers; whoever waits for the store lets the next one work."""
         self._blobs = blobs
         self._scanner = scanner
         self._keys = keys
         self._scopes = scopes
         self._tenant = tenant
         self._new_id = new_id
+        self._turn = turn or Turn()
 
     def take_in(
         self,
@@ -142,7 +146,8 @@ class Bodies:
                     context = quarantine_key_context(self._tenant, apart.scope, blob)
                     data_key_sealed = seal_field(scope_key, context, key.view)
                 hit = Hit(str(found.details["reason"]), blob, data_key_sealed, sealed, media_type, document, version)
-            sink.commit()
+            with self._turn.aside():
+                sink.commit()
         if hit is not None and apart is not None:
             _set_apart(hit, apart)
         return Deposited(blob, data_key_sealed, sealed, media_type, scan)

@@ -46,6 +46,7 @@ from vault.sealing.scopes import ScopeKeys
 from vault.settings import MIB, LimitSettings
 from vault.storage.blobs import BlobStore
 from vault.storage.db import Database
+from vault.turn import Turn
 
 LIST_LIMIT = 200
 PDF_COPY = "pdf_copy"
@@ -79,8 +80,9 @@ class Documents:
         likenesses: Likenesses | None = None,
         aside: ScopeId | None = None,
         new_id: Callable[[], str] = lambda: uuid4().hex,
+        turn: Turn | None = None,
     ) -> None:
-        bodies = Bodies(blobs=blobs, keys=keys, scopes=scopes, tenant=tenant, scanner=scanner, new_id=new_id)
+        bodies = Bodies(blobs=blobs, keys=keys, scopes=scopes, tenant=tenant, scanner=scanner, new_id=new_id, turn=turn)
         gate = Gate(log, relations.to_patient, clock, likenesses)
         self._rooms = Rooms(db, scopes, keys, log, bodies, gate, tenant, clock, new_id, aside)
         self._renderer = renderer
