@@ -6,8 +6,9 @@ import os
 import shutil
 import socket
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from random import SystemRandom
 
 LAUNCH = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
@@ -68,13 +69,24 @@ def clamd_program() -> Path:
     raise MissingPart("ClamAV's clamd is not there (.ci/clamd DIRECTORY unpacks it)")
 
 
+def _given_away_from() -> int:
+    """From which port on the system gives ports away by itself, to whoever connects or binds to none in particular."""
+    with suppress(OSError, ValueError):
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    return 32_768
+
+
 def free_ports(count: int) -> list[int]:
-    """Loopback TCP ports that nobody uses right now."""
+    """Loopback TCP ports that nobody uses, and that nobody is given before a server of ours takes them."""
+    dice, end = SystemRandom(), max(_given_away_from(), 22_000)  # workers of one run are seeded alike
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+        ports: list[int] = []
+        while len(ports) < count:
+            one, port = stack.enter_context(socket.socket()), dice.randrange(20_000, end)
+            with suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                ports.append(port)
+        return ports
 
 
 def free_port() -> int:

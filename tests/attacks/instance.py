@@ -26,7 +26,7 @@ from tests.parts import free_port
 from vault.demo.stage import Account, Demo
 
 COFFRE = [sys.executable, "-c", "from web.cli import main; main()"]
-START_S = 30
+START_S = 90
 GRACE_S = 40
 
 

@@ -21,7 +21,7 @@ from tests.parts import free_port
 from vault.demo import stage
 from vault.demo.stage import Demo
 
-START_S = 30
+START_S = 90
 GRACE_S = 40
 
 

@@ -80,7 +80,7 @@ class Store:
         return store
 
     def _await(self) -> None:
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             try:
                 with urllib.request.urlopen(f"{self.endpoint}/healthcheck", timeout=1) as answer:
