@@ -37,6 +37,7 @@ def create_app(settings: WebSettings, vault: Vault) -> Flask:
         people,
         quarantine,
         reading,
+        retention,
         review,
         safety,
         session,
@@ -65,6 +66,7 @@ def create_app(settings: WebSettings, vault: Vault) -> Flask:
     meter.install(app)
     quarantine.install(app)
     reading.install(app)
+    retention.install(app)
     review.install(app)
     for blueprint in (
         signin.signin,

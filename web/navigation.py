@@ -59,6 +59,8 @@ MENU = (
     Entry("account.show", _("My security"), "shield-check", Act.OWN_ACCOUNT),
     Entry("doubles.index", _("Suspected doubles"), "users", Act.PATIENT_DOUBLES),
     Entry("quarantine.index", _("Quarantine"), "shield-alert", Act.QUARANTINE_MANAGE),
+    Entry("retention.index", _("Retention"), "hourglass", Act.DISPOSAL_PROPOSE),
+    Entry("retention.index", _("Retention"), "hourglass", Act.DISPOSAL_APPROVE, frozenset({Role.DPO})),
     Entry("emergency.index", _("Emergencies"), "alert", Act.BREAK_GLASS_REVIEW),
     Entry("audit.mine", _("My accesses"), "log", Act.OWN_ACCOUNT),
 )

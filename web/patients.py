@@ -118,4 +118,5 @@ def show(patient: str) -> Response | str:
         return redirect(url_for("documents.show", document=newest.id), 303)
     merges = vault().merging.of(actor(), found.id) if found.absorbed else ()
     doubles = vault().merging.doubles_of(actor(), found.id)
-    return render_template("patients/show.html", **facts, document=None, merges=merges, doubles=doubles)
+    kept = vault().keeping.glance(actor(), found.id)
+    return render_template("patients/show.html", **facts, document=None, merges=merges, doubles=doubles, kept=kept)

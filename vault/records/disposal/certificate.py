@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from textwrap import wrap
 
 from vault.audit.entries import Told
 from vault.model import Micros, TenantId
@@ -27,37 +28,49 @@ class Certificate:
     backups_until: date
     """The day on which the last copy of the keyring made before is removed, where a backup is made every day."""
 
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """What is certified, in French: a label and what it says."""
+        disposal = self.disposal
+        return (
+            ("Élimination", disposal.id),
+            ("Installation", self.tenant),
+            ("Dossier", disposal.patient),
+            ("Conservé jusqu’au", f"{self.kept_until:%d/%m/%Y}"),
+            ("Règle", f"{self.rule} ({_RULES[self.rule].format(years=self.years)})"),
+            ("Source", self.source),
+            ("Proposé", _moment(disposal.proposed_at)),
+            ("  par", disposal.proposed_by),
+            ("Approuvé", _moment(disposal.decided_at or Micros(0))),
+            ("  par", str(disposal.decided_by)),
+            ("Détruit", _moment(disposal.finished_at or Micros(0))),
+            ("Documents (versions)", str(disposal.documents)),
+            ("Octets chiffrés", str(disposal.bytes)),
+        )
+
+    def words(self) -> tuple[str, ...]:
+        """What it means, in French: paragraphs."""
+        gone = (
+            "La clé du dossier a été effacée du trousseau, et avec elle tout ce qu’elle scellait ; les corps chiffrés ont été "
+            "supprimés, et ce que le journal disait du patient n’est plus lisible. Les preuves du journal restent entières."
+        )
+        backups = (
+            f"Dernière sauvegarde qui contienne encore la clé supprimée le {self.backups_until:%d/%m/%Y} au plus tard, si une "
+            "sauvegarde est faite chaque jour."
+        )
+        return gone, backups
+
     def text(self) -> str:
         """The page to print, in French: 76 columns, a newline at the end."""
-        disposal = self.disposal
         lines = [
             "CERTIFICAT DE DESTRUCTION",
             "",
-            f"Élimination          {disposal.id}",
-            f"Installation         {self.tenant}",
-            f"Dossier              {disposal.patient}",
-            f"Conservé jusqu’au    {self.kept_until:%d/%m/%Y}",
-            f"Règle                {self.rule} ({_RULES[self.rule].format(years=self.years)})",
-            f"Source               {self.source}",
-            f"Proposé              {_moment(disposal.proposed_at)}",
-            f"  par                {disposal.proposed_by}",
-            f"Approuvé             {_moment(disposal.decided_at or Micros(0))}",
-            f"  par                {disposal.decided_by}",
-            f"Détruit              {_moment(disposal.finished_at or Micros(0))}",
-            f"Documents (versions) {disposal.documents}",
-            f"Octets chiffrés      {disposal.bytes}",
+            *(f"{label:<20} {said}" for label, said in self.facts()),
             "",
             "Au journal des accès (numéro, événement) :",
             *(f"  {told.position:>10}  {told.action}  {told.id}" for told in self.entries),
-            "",
-            "La clé du dossier a été effacée du trousseau, et avec elle tout ce",
-            "qu’elle scellait ; les corps chiffrés ont été supprimés, et ce que le",
-            "journal disait du patient n’est plus lisible. Les preuves du journal",
-            "restent entières.",
-            "",
-            "Dernière sauvegarde qui contienne encore la clé supprimée le",
-            f"{self.backups_until:%d/%m/%Y} au plus tard, si une sauvegarde est faite chaque jour.",
         ]
+        for paragraph in self.words():
+            lines += ["", *wrap(paragraph, 76, break_on_hyphens=False)]
         return "\n".join(lines) + "\n"
 
 
@@ -74,9 +87,14 @@ def certificate_of(
     """The certificate of a finished disposal."""
     rule = Rule(disposal.rule or "")
     years = {Rule.CARE: policy.care_years, Rule.BIRTHDAY: policy.birthday_years, Rule.DEATH: policy.death_years}[rule]
-    gone = practice_day(disposal.finished_at or Micros(0)) + timedelta(days=backup_days)
+    gone = gone_from_backups(disposal.finished_at or Micros(0), backup_days)
     kept_until = date.fromisoformat(disposal.kept_until or "")
     return Certificate(disposal, tenant, rule, years, policy.source, kept_until, tuple(entries), gone)
+
+
+def gone_from_backups(destroyed_at: Micros, backup_days: int) -> date:
+    """The day on which the last backup that still holds a key destroyed then is removed."""
+    return practice_day(destroyed_at) + timedelta(days=backup_days)
 
 
 def _moment(at: Micros) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import date
 from typing import Protocol
 from uuid import uuid4
 
@@ -18,12 +19,12 @@ from vault.audit.append import Receipt, Transaction
 from vault.audit.entries import of_operation
 from vault.audit.events import Action, Event, Note, Outcome, Purpose, Subject, System
 from vault.errors import Conflict, Forbidden, KeysUnavailable, LogUnavailable, StorageFull, StorageUnavailable
-from vault.model import Actor, PatientId, Role
+from vault.model import Actor, Micros, PatientId, Role
 from vault.people.files import File, file_of
-from vault.people.policy import Act, authorise, decide_role
+from vault.people.policy import MATRIX, Act, authorise, decide_role
 from vault.people.relations import Mode, mode_of
 from vault.records.disposal import erasing, rows
-from vault.records.disposal.certificate import Certificate, certificate_of
+from vault.records.disposal.certificate import Certificate, certificate_of, gone_from_backups
 from vault.records.disposal.erasing import parse_remains
 from vault.records.disposal.keeping import Keeping, refuse_held
 from vault.records.disposal.rows import Disposal, State
@@ -101,6 +102,36 @@ class Disposals:
             decide_role(actor.role, Act.DISPOSAL_APPROVE)
         with self._rooms.db.read() as connection:
             return tuple(rows.in_state(connection, State.PROPOSED, State.ERASING))
+
+    def own(self, actor: Actor) -> tuple[Disposal, ...]:
+        """The actor's own proposals that wait, which they may take back. Raises Forbidden."""
+        with self._rooms.gate.refusals(actor, Action.PRIVACY_RETENTION_PROPOSED, Subject()):
+            decide_role(actor.role, Act.DISPOSAL_PROPOSE)
+        with self._rooms.db.read() as connection:
+            return tuple(each for each in rows.in_state(connection, State.PROPOSED) if each.proposed_by == actor.person)
+
+    def done(self, actor: Actor, limit: int = 50) -> tuple[Disposal, ...]:
+        """What was destroyed, newest first, for its certificates. Raises Forbidden."""
+        with self._rooms.gate.refusals(actor, Action.PRIVACY_RETENTION_APPROVED, Subject()):
+            decide_role(actor.role, Act.DISPOSAL_APPROVE)
+        with self._rooms.db.read() as connection:
+            return tuple(rows.newest_done(connection, limit))
+
+    def open_from(self, actor: Actor, found: Disposal) -> Micros | None:
+        """From when on the actor may approve a proposal: its own moment, a pause later, or never (None)."""
+        if actor.role not in MATRIX[Act.DISPOSAL_APPROVE]:
+            return None
+        if actor.person != found.proposed_by:
+            return found.proposed_at
+        with self._rooms.db.read() as connection:
+            mode = mode_of(connection)
+        if mode is not Mode.SOLO or actor.role is not Role.OWNER:
+            return None
+        return Micros(found.proposed_at + PAUSE_DAYS * _DAY_US)
+
+    def last_backup(self, destroyed_at: Micros) -> date:
+        """The day on which the last backup is removed that still holds a key destroyed then, if one is made every day."""
+        return gone_from_backups(destroyed_at, self._backup_days)
 
     def take_back(self, actor: Actor, disposal: str) -> None:
         """Put a proposal aside: by whoever made it, or by whoever might approve. Raises NotFound, Forbidden, Conflict."""
@@ -210,13 +241,10 @@ class Disposals:
         return file, before, end
 
     def _must_be_second(self, actor: Actor, found: Disposal) -> None:
-        if actor.person != found.proposed_by:
-            return
-        with self._rooms.db.read() as connection:
-            mode = mode_of(connection)
-        if mode is not Mode.SOLO or actor.role is not Role.OWNER:
+        since = self.open_from(actor, found)
+        if since is None:
             raise Forbidden("a disposal wants a second person", act=Act.DISPOSAL_APPROVE, reason="same_person")
-        if self._rooms.clock() < found.proposed_at + PAUSE_DAYS * _DAY_US:
+        if actor.person == found.proposed_by and self._rooms.clock() < since:
             raise Conflict(f"alone, one approves after {PAUSE_DAYS} days", reason="pause")
 
     def _finish(self, by: Actor | System, disposal: str) -> Disposal:

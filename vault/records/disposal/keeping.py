@@ -90,6 +90,22 @@ class Keeping:
             self._rooms.log.record(Event(Action.PATIENT_VIEW, Outcome.GRANTED, actor, Subject(patient=file.root), note))
             return self.judge(file)
 
+    def glance(self, actor: Actor, patient: PatientId) -> Kept | None:
+        """``of`` beside a page of this file, whose own event tells of the look.
+
+        None for those who may not know, and where something of the file does not open. Raises KeysUnavailable.
+        """
+        if actor.role not in MATRIX[Act.HOLD_SET]:
+            return None
+        with self._rooms.db.read() as connection:
+            if not is_allowed(actor, Act.HOLD_SET, self._rooms.gate.relation(connection, actor, patient)):
+                return None
+            file = file_of(connection, patient)
+        try:
+            return self.judge(file)
+        except (Tampered, NotFound):
+            return None
+
     def say(self, actor: Actor, patient: PatientId, facts: Facts) -> None:
         """Say when the last care was that no document tells of, and when the patient died; None: not known.
 

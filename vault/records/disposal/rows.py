@@ -129,6 +129,13 @@ def in_state(connection: Connection, *states: State) -> list[Disposal]:
     return [_disposal(row) for row in connection.execute(statement)]
 
 
+def newest_done(connection: Connection, limit: int) -> list[Disposal]:
+    """The disposals of which nothing remains, newest first."""
+    statement = select(disposals).where(disposals.c.state == State.DONE)
+    newest = statement.order_by(disposals.c.finished_at.desc(), disposals.c.id).limit(limit)
+    return [_disposal(row) for row in connection.execute(newest)]
+
+
 def _waiting(parts: Sequence[PatientId]) -> ColumnElement[bool]:
     return disposals.c.patient.in_(parts) & (disposals.c.state == State.PROPOSED)
 
