@@ -186,7 +186,7 @@ def certificate(disposal: str) -> Response | str:
 
 
 def _file(kept: Kept, **facts: Any) -> str:
-    said = {name: day.isoformat() if day else "" for name, day in _days_of(kept.said).items()}
+    said = {name: f"{day:%d/%m/%Y}" if day else "" for name, day in _days_of(kept.said).items()}
     shown = {"typed": said, "errors": {}, "refusal": "", **facts}
     return render_template(
         "retention/file.html",

@@ -143,7 +143,7 @@ def test_a_hold_keeps_the_file(house: Practice) -> None:
 def test_nobody_approves_their_own(house: Practice) -> None:
     disposal = proposed(house, old(house, "Seule"), "helene")
     page = seen(house, "helene")
-    assert "Un autre titulaire ou le délégué" in page
+    assert "autre que la personne qui a proposé" in page
     assert "Approuver l’élimination" not in page
     status, page, _ = approve(house, "helene", disposal)
     assert (status, "demande une deuxième personne" in page) == (403, True)
