@@ -17,6 +17,7 @@ from kms.settings import KmsSettings
 from vault.audit.append import AuditLog, Receipt
 from vault.audit.auditing import Auditing
 from vault.errors import NotInitialised
+from vault.floor import Floor
 from vault.model import Micros, ScopeId, TenantId
 from vault.people.opening import People, open_people
 from vault.people.passwords import Hasher
@@ -45,7 +46,6 @@ from vault.storage.db import Database, open_databases
 from vault.storage.keyring import Keyring, SqlRegistry
 from vault.storage.schema import installation
 from vault.storage.stores import open_blobs
-from vault.turn import Turn
 from vault.upkeep.manifest import KEEP_DAYS
 from vault.upkeep.patrol import Patrol
 
@@ -93,8 +93,8 @@ class Vault:
     disposals: Disposals
     renderer: Renderer
     patrol: Patrol
-    turn: Turn
-    """Whose turn it is among the threads that serve: see there."""
+    floor: Floor
+    """Who has the floor among the threads that serve: see there."""
 
     def close(self) -> None:
         """Let everything go in the reverse order; idempotent."""
@@ -130,8 +130,10 @@ def open_vault(
     The token may be away: the vault then opens and refuses, and works again when the token is back.
     Raises NotInitialised, BadSettings, StorageUnavailable.
     """
-    turn = Turn()
-    db, keyring_db = open_databases(settings.database, turn)
+    # Where a row comes over a line, or a body, whoever waits for it must not keep the others from waiting for theirs.
+    is_here = settings.database.url.startswith("sqlite") and settings.blobs.url.startswith("file")
+    floor = Floor(is_shared=is_here)
+    db, keyring_db = open_databases(settings.database, floor)
     migrate.upgrade(db, keyring_db)
     founded = _installation(db)
     keyring = Keyring(keyring_db)
@@ -172,7 +174,7 @@ def open_vault(
         tickets=tickets,
         likenesses=likenesses,
         aside=founded.inbox_scope,
-        turn=turn,
+        floor=floor,
     )
     inbox = Inbox(
         rooms=documents.rooms,
@@ -224,5 +226,5 @@ def open_vault(
             days=settings.blobs.scrub_days,
             replica=open_blobs(copy) if (copy := settings.blobs.replica()) else None,
         ),
-        turn=turn,
+        floor=floor,
     )

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from vault.turn import Turn
+from vault.floor import Floor
 from web.unreadable import answer_to
 
 A = TypeVar("A")
@@ -37,10 +37,10 @@ SLICE = 64 * 1024
 class Patience:
     """A connected socket, plain or TLS, whose peer must make progress. Raises ConnectionResetError where it doesn't."""
 
-    def __init__(self, connection: socket.socket, turn: Turn | None = None) -> None:
-        """``turn``: whose turn it is among the threads; whoever waits for the line lets the next one work."""
+    def __init__(self, connection: socket.socket, floor: Floor | None = None) -> None:
+        """``floor``: whoever waits for the line yields it."""
         self._socket = connection
-        self._turn = turn or Turn()
+        self._floor = floor or Floor()
         self._waited_s = 0.0
         self._moved = 0
         self._armed_s: float | None = None
@@ -68,13 +68,13 @@ class Patience:
             view = view[sent:]
 
     def _try(self, wanted: int, move: Callable[[A], T], what: A) -> T | None:
-        """What ``move`` gives; None where nothing moved. Who must wait for the line lets the next one work meanwhile."""
+        """What ``move`` gives; None where nothing moved. Who must wait for the line yields the floor meanwhile."""
         self._arm()
         poll = select.poll()
         poll.register(self._socket, wanted)
         if poll.poll(0):
             return self._timed(move, what)
-        with self._turn.aside():
+        with self._floor.yielded():
             return self._timed(move, what)
 
     def _timed(self, move: Callable[[A], T], what: A) -> T | None:
@@ -106,14 +106,14 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no type hints
 
     patience: Patience | None = None
     has_left: bool = False
-    turn: Turn | None = None
+    floor: Floor | None = None
 
     def init(self) -> None:
         """Make the parser (and shake hands where there is TLS), then let both directions run through one ``Patience``."""
         self.sock.settimeout(GRACE_S)  # for the handshake
         super().init()
         if self.patience is None and not self.is_http2:
-            self.patience = Patience(self.sock, self.turn)
+            self.patience = Patience(self.sock, self.floor)
             self.parser.unreader.sock = self.patience
 
     def goes_on(self) -> bool:
@@ -145,15 +145,15 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no type hints
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
-    """gunicorn's threads with patient connections, which work in turn."""
+    """gunicorn's threads with patient connections, of which one has the floor."""
 
-    turn = Turn()
+    floor = Floor()
     """Replaced by that of the vault which is served."""
 
     def load_wsgi(self) -> None:
         """Make the application, and with it the vault."""
         super().load_wsgi()
-        self.turn = self.wsgi.extensions["coffre"].turn
+        self.floor = self.wsgi.extensions["coffre"].floor
 
     def accept(self, listener: socket.socket) -> None:
         """Take a new connection and hand it to a thread."""
@@ -166,7 +166,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
         self.nr_conns += 1
         client.setblocking(True)  # noqa: FBT003  # the standard library's shape
         connection = Connection(self.cfg, client, address, listener.getsockname())
-        connection.turn = self.turn
+        connection.floor = self.floor
         self.enqueue_req(connection)
 
     def handle(self, conn: Connection) -> Any:
@@ -178,7 +178,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
         while True:
             if conn.patience is not None:
                 conn.patience.begin()
-            with self.turn:
+            with self.floor:
                 result = super().handle(conn)
             if result is False:
                 conn.leave()

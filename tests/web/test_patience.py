@@ -7,21 +7,20 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
-from vault.turn import Turn
+from vault.floor import Floor
 from web.patience import GRACE_S, Connection, Patience, Worker
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
 MIB = 1024 * 1024
-READY = Path(os.devnull).open("r+b", buffering=0)  # noqa: SIM115  # for the whole session
+READY = os.open(os.devnull, os.O_RDWR)
 """Something that always gives and takes at once."""
 
 
@@ -35,7 +34,7 @@ class Line:
         self._timeouts = timeouts
 
     def fileno(self) -> int:
-        return READY.fileno()
+        return READY
 
     def settimeout(self, seconds: float) -> None:
         self.armed.append(seconds)
@@ -67,17 +66,17 @@ def test_everything_is_sent_in_order_and_the_socket_is_armed_once() -> None:
 
 
 def test_who_waits_for_the_line_lets_others_work() -> None:
-    turn = Turn(longest_s=30)
+    floor = Floor(longest_s=30, slow_s=30)
     here, there = socket.socketpair()
     received = Future[bytes]()
 
     def wait() -> None:
-        with turn:
-            received.set_result(Patience(here, turn).recv(100))
+        with floor:
+            received.set_result(Patience(here, floor).recv(100))
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    with turn:  # comes only once the other one has nothing to read
+    with floor:  # comes only once the other one has nothing to read
         there.sendall(b"at last")
     assert received.result(30) == b"at last"
     waiting.join()

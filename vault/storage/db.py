@@ -21,10 +21,10 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from vault.errors import StorageFull, StorageUnavailable, VaultError
+from vault.floor import Floor
 from vault.settings import DatabaseSettings
 from vault.storage import plain
 from vault.storage.engines import BUSY_MS, open_engine, open_private
-from vault.turn import Turn
 
 T = TypeVar("T")
 
@@ -109,13 +109,13 @@ class Database:
     """Read in any thread; write through one thread that commits everything queued at once (group commit)."""
 
     def __init__(
-        self, url: str | URL, password_file: Path | None = None, *, busy_ms: int = BUSY_MS, turn: Turn | None = None
+        self, url: str | URL, password_file: Path | None = None, *, busy_ms: int = BUSY_MS, floor: Floor | None = None
     ) -> None:
         """Raises BadSettings, StorageUnavailable (a SQLite file that can't be made); a server may be away.
 
-        ``turn``: whose turn it is among the callers; whoever waits for the writer lets the next one work.
+        ``floor``: whoever waits for the writer yields it.
         """
-        self._turn = turn or Turn()
+        self._floor = floor or Floor()
         self._engine = open_engine(url, password_file, busy_ms=busy_ms)
         self._readers: list[Connection] = []
         self._keeps_readers = self.is_sqlite and self._engine.url.database not in {None, "", ":memory:"}
@@ -224,7 +224,7 @@ class Database:
             self._start()
         self._jobs.put(job)
         try:
-            with self._turn.aside():
+            with self._floor.yielded():
                 return job.done.result(WRITE_TIMEOUT_S)
         except TimeoutError as error:
             job.done.cancel()
@@ -320,7 +320,7 @@ class Database:
             participant.ended(committed=committed)
 
 
-def open_databases(settings: DatabaseSettings, turn: Turn | None = None) -> tuple[Database, Database]:
+def open_databases(settings: DatabaseSettings, floor: Floor | None = None) -> tuple[Database, Database]:
     """The main database and the keyring. Raises as ``Database``."""
     file = settings.password_file
-    return Database(settings.url, file, turn=turn), Database(settings.keyring_url, file, turn=turn)
+    return Database(settings.url, file, floor=floor), Database(settings.keyring_url, file, floor=floor)

@@ -17,6 +17,7 @@ from kms.keys import KeyService, Secret
 from vault.audit.append import Receipt
 from vault.audit.events import Action, Outcome
 from vault.errors import Infected, LogUnavailable, NotFound, Quarantined, Tampered
+from vault.floor import Floor
 from vault.model import BlobId, DocumentId, Scan, ScopeId, TenantId
 from vault.records.documents.catalogue import StoredVersion
 from vault.records.documents.intake import Intake
@@ -30,7 +31,6 @@ from vault.sealing.reading import Opener
 from vault.sealing.scopes import ScopeKeys
 from vault.storage.blobs import BlobReader, BlobStore
 from vault.storage.schema import QUARANTINED
-from vault.turn import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +90,16 @@ class Bodies:
         tenant: TenantId,
         scanner: Scanner,
         new_id: Callable[[], str] = lambda: uuid4().hex,
-        turn: Turn | None = None,
+        floor: Floor | None = None,
     ) -> None:
-        """``turn``: whose turn it is among the callers; whoever waits for the store lets the next one work."""
+        """``floor``: whoever waits for the store yields it."""
         self._blobs = blobs
         self._scanner = scanner
         self._keys = keys
         self._scopes = scopes
         self._tenant = tenant
         self._new_id = new_id
-        self._turn = turn or Turn()
+        self._floor = floor or Floor()
 
     def take_in(
         self,
@@ -146,7 +146,7 @@ class Bodies:
                     context = quarantine_key_context(self._tenant, apart.scope, blob)
                     data_key_sealed = seal_field(scope_key, context, key.view)
                 hit = Hit(str(found.details["reason"]), blob, data_key_sealed, sealed, media_type, document, version)
-            with self._turn.aside():
+            with self._floor.yielded():
                 sink.commit()
         if hit is not None and apart is not None:
             _set_apart(hit, apart)

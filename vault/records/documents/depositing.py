@@ -58,7 +58,7 @@ class Deposits:
     def __init__(self, rooms: Rooms, *, limit_bytes: int, uploads: int) -> None:
         self._rooms = rooms
         self._limit_bytes = limit_bytes
-        self.turns = Turns(uploads, "deposits")
+        self.turns = Turns(uploads, "deposits", rooms.floor)
 
     def store(
         self,

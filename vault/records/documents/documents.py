@@ -17,6 +17,7 @@ from kms.keys import KeyService
 from vault.audit.append import AuditLog, Receipt
 from vault.audit.events import Action, Event, Note, Outcome, Subject
 from vault.errors import LogUnavailable, Tampered, VaultError
+from vault.floor import Floor
 from vault.model import Actor, Document, DocumentId, Micros, Page, PatientId, ScopeId, TenantId
 from vault.people.files import File, file_of
 from vault.people.policy import Act, Relation, decide_role
@@ -46,7 +47,6 @@ from vault.sealing.scopes import ScopeKeys
 from vault.settings import MIB, LimitSettings
 from vault.storage.blobs import BlobStore
 from vault.storage.db import Database
-from vault.turn import Turn
 
 LIST_LIMIT = 200
 PDF_COPY = "pdf_copy"
@@ -80,13 +80,14 @@ class Documents:
         likenesses: Likenesses | None = None,
         aside: ScopeId | None = None,
         new_id: Callable[[], str] = lambda: uuid4().hex,
-        turn: Turn | None = None,
+        floor: Floor | None = None,
     ) -> None:
-        bodies = Bodies(blobs=blobs, keys=keys, scopes=scopes, tenant=tenant, scanner=scanner, new_id=new_id, turn=turn)
+        floor = floor or Floor()
+        bodies = Bodies(blobs=blobs, keys=keys, scopes=scopes, tenant=tenant, scanner=scanner, new_id=new_id, floor=floor)
         gate = Gate(log, relations.to_patient, clock, likenesses)
-        self._rooms = Rooms(db, scopes, keys, log, bodies, gate, tenant, clock, new_id, aside)
+        self._rooms = Rooms(db, scopes, keys, log, bodies, gate, tenant, clock, new_id, aside, floor)
         self._renderer = renderer
-        self.openings = Turns(OPENINGS, "openings")
+        self.openings = Turns(OPENINGS, "openings", floor)
         self._deposits = Deposits(self._rooms, limit_bytes=limits.document_mib * MIB, uploads=limits.uploads)
         self._tickets = tickets
         self.drawn = DrawnPages(clock)

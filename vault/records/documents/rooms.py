@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kms.keys import KeyService, KeyUse, Purpose
 from vault.audit.append import AuditLog
+from vault.floor import Floor
 from vault.model import Document, DocumentId, Micros, PatientId, PersonId, Scan, ScopeId, TenantId
 from vault.records.documents.bodies import Bodies, Deposited, Hit
 from vault.records.documents.catalogue import NOBODY, StoredVersion
@@ -46,6 +47,7 @@ class Rooms:
     new_id: Callable[[], str]
     aside: ScopeId | None = None
     """Under which what is infected is sealed and set apart; None: it is refused."""
+    floor: Floor = field(default_factory=Floor)
 
     def description(self, stored: StoredVersion) -> Description:
         """The opened description of a row. Raises Tampered, NotFound (erased), KeysUnavailable."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vault.errors import Busy
+from vault.floor import Floor
 
 WAIT_S = 15.0
 """How long one waits for a turn before the caller is asked to come back."""
@@ -16,8 +17,9 @@ RETRY_S = 10
 class Turns:
     """At most ``at_once`` at the same time; the others wait, and then are told to come back. Thread-safe."""
 
-    def __init__(self, at_once: int, what: str) -> None:
-        """``what`` is named in the refusal: "deposits"."""
+    def __init__(self, at_once: int, what: str, floor: Floor | None = None) -> None:
+        """``what`` is named in the refusal: "deposits"; ``floor``: whoever waits yields it."""
+        self._floor = floor or Floor()
         self._free = threading.BoundedSemaphore(at_once)
         self._what = what
         self.wait_s: float = WAIT_S
@@ -25,7 +27,9 @@ class Turns:
     @contextmanager
     def take(self) -> Iterator[None]:
         """One turn. Raises Busy."""
-        if not self._free.acquire(timeout=self.wait_s):
+        with self._floor.yielded():
+            is_mine = self._free.acquire(timeout=self.wait_s)
+        if not is_mine:
             raise Busy(f"too many {self._what} are under way", retry_after_s=RETRY_S)
         try:
             yield

@@ -71,7 +71,7 @@ class Inbox:
         self._scope = scope
         self._pages = DraftPages(rooms, renderer, tickets, drawn, proposals)
         self._limit_bytes = limits.document_mib * MIB
-        self._turns = Turns(limits.uploads, "deposits")
+        self._turns = Turns(limits.uploads, "deposits", rooms.floor)
         self._filed: Tickets[_Filed] = Tickets(rooms.clock)
         self._proposals = proposals
 

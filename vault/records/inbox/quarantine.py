@@ -59,7 +59,7 @@ class Quarantine:
         self._rooms = rooms
         self._scope = scope
         self._days = days
-        self._turns = Turns(RESCANS, "scans")
+        self._turns = Turns(RESCANS, "scans", rooms.floor)
 
     @property
     def days(self) -> int:

@@ -1,0 +1,152 @@
+"""The floor: one works while others wait, in order; who waits for something yields it; nobody is held up for long."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from vault.floor import FREE_S, LONGEST_S, Floor
+
+PATIENCE_S = 30
+
+
+class Worker:
+    """A thread that takes the floor, says so, and keeps it until it is told to go on."""
+
+    def __init__(self, floor: Floor, *, yields: bool = False) -> None:
+        self.works = threading.Event()
+        self.has_yielded = threading.Event()
+        self.go = threading.Event()
+        self._floor = floor
+        self._yields = yields
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with self._floor:
+            if self._yields:
+                with self._floor.yielded():
+                    self.has_yielded.set()
+                    self.go.wait(PATIENCE_S)
+            self.works.set()
+            if not self._yields:
+                self.go.wait(PATIENCE_S)
+
+    def end(self) -> None:
+        self.go.set()
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def patient() -> Floor:
+    """One that nobody loses by the clock."""
+    return Floor(longest_s=PATIENCE_S, slow_s=PATIENCE_S)
+
+
+def test_one_works_while_another_waits(patient: Floor) -> None:
+    first = Worker(patient)
+    assert first.works.wait(PATIENCE_S)
+    second = Worker(patient)
+    assert not second.works.wait(0.05)
+    first.end()
+    assert second.works.wait(PATIENCE_S)
+    second.end()
+
+
+def test_who_yields_lets_the_next_one_work_and_comes_back(patient: Floor) -> None:
+    first = Worker(patient, yields=True)
+    assert first.has_yielded.wait(PATIENCE_S)
+    second = Worker(patient)
+    assert second.works.wait(PATIENCE_S)
+    first.go.set()
+    assert not first.works.wait(0.05), "two work at once"
+    second.end()
+    first.end()
+    assert first.works.is_set()
+
+
+def test_those_who_hang_hold_nobody_up_for_long_however_many_they_are() -> None:
+    floor = Floor()
+    hanging = [Worker(floor) for _ in range(100)]
+    start = time.monotonic()
+    for each in hanging:
+        assert each.works.wait(PATIENCE_S)
+    assert time.monotonic() - start < len(hanging) * LONGEST_S, "each of them was waited for"
+    for each in hanging:
+        each.end()
+
+
+def test_after_a_while_one_has_the_floor_again() -> None:
+    floor = Floor(longest_s=0.5)
+    hanging = Worker(floor)
+    assert hanging.works.wait(PATIENCE_S)
+    second = Worker(floor)
+    assert second.works.wait(PATIENCE_S)
+    second.end()
+    time.sleep(FREE_S)
+    with floor:
+        third = Worker(floor)
+        assert not third.works.wait(0.01)
+    assert third.works.wait(PATIENCE_S)
+    third.end()
+    hanging.end()
+
+
+def test_who_had_it_long_does_not_come_back_to_it() -> None:
+    floor = Floor(longest_s=0.05)
+    with floor:
+        time.sleep(0.06)
+        with floor.yielded():
+            other = Worker(floor)
+            assert other.works.wait(PATIENCE_S)
+        # Back at once, although the other one has it: this is a long piece of work that nobody should wait for.
+        assert not other.go.is_set()
+    other.end()
+
+
+def test_a_floor_that_is_not_shared_keeps_nobody_waiting() -> None:
+    floor = Floor(is_shared=False, longest_s=PATIENCE_S)
+    workers = [Worker(floor) for _ in range(3)]
+    for worker in workers:
+        assert worker.works.wait(PATIENCE_S)
+    for worker in workers:
+        worker.end()
+
+
+def test_yielding_without_it_is_nothing() -> None:
+    floor = Floor()
+    with floor.yielded():
+        pass
+    worker = Worker(floor)
+    assert worker.works.wait(PATIENCE_S)
+    worker.end()
+
+
+def test_an_error_gives_it_back(patient: Floor) -> None:
+    with pytest.raises(ValueError, match="oops"), patient, patient.yielded():
+        raise ValueError("oops")
+    worker = Worker(patient)
+    assert worker.works.wait(PATIENCE_S)
+    worker.end()
+
+
+def test_everybody_has_it_once() -> None:
+    """Sixteen threads, two hundred times each, some with a wait in between: everybody ends."""
+    floor = Floor()
+
+    def work(number: int) -> None:
+        for n in range(200):
+            with floor:
+                if (n + number) % 3 == 0:
+                    with floor.yielded():
+                        time.sleep(0)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert not any(thread.is_alive() for thread in threads)
