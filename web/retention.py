@@ -115,6 +115,7 @@ def _page(refused: VaultError | None = None) -> str:
         after=after,
         unreadable=unreadable,
         waiting=_waiting(who, proposals, named),
+        kept={each.id: room.keeping.glance(who, each.patient) for each in proposals if each.state is State.PROPOSED},
         done=room.disposals.done(who) if Act.DISPOSAL_APPROVE in ever_allowed(who.role) else (),
         names=room.people.roster.display_names(),
         gone_on=room.disposals.last_backup(room.clock()),

@@ -90,6 +90,7 @@ def test_two_people_dispose_of_a_file(house: Practice) -> None:
         page = seen(house, username)
         assert ("ZÉPHYRIN" in page, patient.id in page) == (is_named, True)
         assert "Dr Claire" in page
+        assert "Conservé jusqu’au 02/05/2021" in page
         assert "Approuver l’élimination" in page
         assert re.search(r"encore la clé disparaît le \d\d/\d\d/\d{4}", page)
     house.clock.advance(seconds=600)  # the second factor is no longer fresh
@@ -123,6 +124,7 @@ def test_a_hold_keeps_the_file(house: Practice) -> None:
     page = seen(house, "paul", f"{own}/retention")
     assert ("Litige" in page, "GELÉE" in page, "Enregistrer les dates" in page) == (True, False, False)
 
+    assert "Gel juridique depuis le 12/03/2026" in seen(house, "paul")
     status, page, _ = approve(house, "helene", disposal)
     assert (status, "levez le gel" in page) == (409, True)
     assert send(house, "helene", f"/retention/{disposal}/take-back")[2] == "/retention?done=disposal-taken-back"
