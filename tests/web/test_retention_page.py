@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser as Chromium
+from playwright.sync_api import expect
 
 from tests.conftest import Clock
 from tests.web.conftest import OFFICE, PDF, Browser, Practice, open_practice
+from tests.web.test_browser import Served
 from vault.model import Patient, Role
 from vault.people.relations import Mode
 
+LOOKS = [("light", {"width": 1440, "height": 900}), ("dark", {"width": 390, "height": 844})]
 ENTRY = 'href="/retention"'
 OLD = "2001-05-02"
 """More than twenty years before the clock's 2026, of somebody born in 1980."""
@@ -205,3 +211,34 @@ def test_whoever_may_sees_the_entry_and_an_empty_page(house: Practice) -> None:
     forged = house.browser("helene").client.post(f"/patients/{other.id}/holds", data={"reason": "x", "csrf_token": "x"})
     assert (forged.status_code, house.events("document.hold_set")) == (400, before)
     assert house.browser("helene").client.get(f"/retention/{'0' * 32}/certificate").status_code == 404
+
+
+@pytest.mark.browser
+def test_the_pages_are_accessible_and_fit_a_telephone(browser: Chromium, tmp_path: Path) -> None:
+    practice = open_practice(tmp_path, Clock(), staff=("claire",))
+    practice.hire("helene", Role.OWNER)
+    site = Served(practice)
+    try:
+        proposed(practice, old(practice, "Zéphyrin"))
+        waiting = old(practice, "Lagarde")
+        paths = {"claire": ("/retention", f"/patients/{waiting.id}/retention"), "helene": ("/retention",)}
+        for (scheme, size), username in zip(LOOKS, ("claire", "helene"), strict=True):
+            page = site.page(browser, username, "/account", color_scheme=scheme, viewport=size, bypass_csp=True)
+            for path in paths[username]:
+                page.goto(f"http://127.0.0.1:{site.port}{path}")
+                for summary in page.locator("main summary").all():
+                    summary.click()
+                found = Axe().run(page).response["violations"]
+                assert [(each["id"], each["nodes"][0]["html"][:120]) for each in found] == []
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.goto(f"http://127.0.0.1:{site.port}/retention")
+        page.locator("summary", has_text="Approuver").click()
+        page.get_by_role("button", name="Approuver l’élimination").click()
+        expect(page.locator(".toast")).to_contain_text("Dossier éliminé")
+        page.get_by_role("link", name="Certificat de destruction").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Certificat de destruction")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert site.complaints == []
+    finally:
+        site.stop()
+        practice.vault.close()
