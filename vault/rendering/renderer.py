@@ -281,8 +281,10 @@ def _fill(document: int, pieces: Iterable[bytes | bytearray | memoryview]) -> No
 def _read_to_end(descriptor: int, bound: int, deadline: float) -> bytes:
     """Everything up to end of file, ``bound`` or ``deadline``, whichever is first."""
     pieces = bytearray()
+    poll = select.poll()  # select() itself knows no descriptor above 1023, and a busy server has them
+    poll.register(descriptor, select.POLLIN)
     while len(pieces) < bound:
-        readable, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        readable = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
         piece = os.read(descriptor, min(1 << 20, bound - len(pieces))) if readable else b""
         if not piece:
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import resource
 import signal
 import threading
 import time
@@ -67,6 +68,19 @@ def test_this_machine_confines_the_child(renderer: Renderer) -> None:
     obtained = renderer.confinement()
     assert obtained["confined"] is True
     assert obtained["unprivileged"] is True
+
+
+def test_a_page_is_drawn_by_a_server_with_many_connections(renderer: Renderer) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
+    held = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(1100)]
+    try:
+        assert max(held) > 1024, "beyond what select() knows"
+        assert renderer.page(papers.pdf(1), MediaType.PDF, 1, 300).pages == 1
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_pdf_page_is_drawn_at_the_width_asked_for(renderer: Renderer) -> None:
