@@ -29,7 +29,8 @@ def test_data_never_live_in_etc(config: str, data: str) -> None:
 
 def test_data_live_where_they_are_sent_to(tmp_path: Path) -> None:
     config, data = tmp_path / "settings" / "coffre.toml", tmp_path / "data"
-    config.parent.mkdir(mode=0o755)
+    config.parent.mkdir()
+    config.parent.chmod(0o755)
     founding.write_settings(config, TOKEN, practice="Cabinet", bind="127.0.0.1:1", data=data)
     written = tomllib.loads(config.read_text(encoding="utf-8"))
     assert written["database"]["url"] == f"sqlite:///{data}/coffre.db"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -18,11 +18,28 @@ from tests.parts import PATIENCE_MS, free_port
 from tests.vault.rendering import papers
 from tests.web.conftest import Practice, open_practice, pdf_of
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
 pytestmark = pytest.mark.browser
 SHIFTS = """() => new Promise((done) => { let total = 0;
   new PerformanceObserver((list) => { for (const entry of list.getEntries()) if (!entry.hadRecentInput) total += entry.value; })
     .observe({ type: "layout-shift", buffered: true });
   setTimeout(() => done(total), 400); })"""
+
+
+def closing(app: WSGIApplication) -> WSGIApplication:
+    """The same, whose answers are closed when a window goes away in their midst: this server forgets to."""
+
+    def answered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+        answer = app(environ, start_response)
+        try:
+            yield from answer
+        finally:
+            if close := getattr(answer, "close", None):
+                close()
+
+    return answered
 
 
 class Served:
@@ -31,7 +48,7 @@ class Served:
     def __init__(self, practice: Practice) -> None:
         self.practice = practice
         self.port = free_port()
-        self._server = make_server("127.0.0.1", self.port, practice.app, threaded=True)
+        self._server = make_server("127.0.0.1", self.port, closing(practice.app), threaded=True)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         self.complaints: list[str] = []

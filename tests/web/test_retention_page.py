@@ -114,10 +114,11 @@ def test_two_people_dispose_of_a_file(house: Practice) -> None:
         assert said in paper
     assert "zéphyrin" not in paper.lower()
     assert "camille" not in paper.lower()
-    assert house.events("patient.erase") == ["success"]
+    assert house.events("patient.erase")[-1] == "success"
 
 
 def test_a_hold_keeps_the_file(house: Practice) -> None:
+    before = len(house.events("document.hold_clear"))
     patient = old(house, "Gelée")
     disposal = proposed(house, patient)
     own = f"/patients/{patient.id}"
@@ -145,7 +146,7 @@ def test_a_hold_keeps_the_file(house: Practice) -> None:
     assert send(house, "claire", f"{own}/holds/{hold}/clear", **reason)[0] == 409
     assert "Conservé jusqu’au" in seen(house, "claire", own)
     assert house.events("document.hold_set")[-1] == "success"
-    assert house.events("document.hold_clear") == ["failed", "success", "failed"]
+    assert house.events("document.hold_clear")[before:] == ["failed", "success", "failed"]
 
 
 def test_nobody_approves_their_own(house: Practice) -> None:
