@@ -113,7 +113,7 @@ class Database:
     ) -> None:
         """Raises BadSettings, StorageUnavailable (a SQLite file that can't be made); a server may be away.
 
-        ``floor``: whoever waits for the writer yields it.
+        ``floor``: whoever waits for the writer yields it, and the writer asks for it like everybody else.
         """
         self._floor = floor or Floor()
         self._engine = open_engine(url, password_file, busy_ms=busy_ms)
@@ -279,7 +279,7 @@ class Database:
     def _commit(self, batch: list[_Job[Any]]) -> None:
         results: list[tuple[_Job[Any], Any, BaseException | None]] = []
         try:
-            with self.writing() as connection:
+            with self.writing() as connection, self._floor:
                 for job in batch:
                     results.append(self._attempt(connection, job))  # kept as far as it came
                     self._check_open(connection)
