@@ -252,18 +252,20 @@ class Database:
 
     def _run(self) -> None:
         while (first := self._jobs.get()) is not _STOP:
-            batch = [first]
-            stopping = False
+            batch = [first] if first.done.set_running_or_notify_cancel() else []
             self._let_them_come()
-            while len(batch) < BATCH and not self._jobs.empty():
-                job = self._jobs.get()
-                if job is _STOP:
-                    stopping = True
-                    break
-                batch.append(job)
-            self._commit([job for job in batch if job.done.set_running_or_notify_cancel()])
-            if stopping:
+            self._gather(batch)
+            self._commit(batch)
+
+    def _gather(self, batch: list[_Job[Any]]) -> None:
+        """Add what is queued; the word to stop stays in the queue, behind all of it."""
+        while len(batch) < BATCH and not self._jobs.empty():
+            job = self._jobs.get()
+            if job is _STOP:
+                self._jobs.put(_STOP)
                 return
+            if job.done.set_running_or_notify_cancel():
+                batch.append(job)
 
     def _let_them_come(self) -> None:
         """Give way for as long as jobs arrive; not a timer.
@@ -280,6 +282,7 @@ class Database:
         results: list[tuple[_Job[Any], Any, BaseException | None]] = []
         try:
             with self.writing() as connection, self._floor:
+                self._gather(batch)  # who came while we asked for the floor
                 for job in batch:
                     results.append(self._attempt(connection, job))  # kept as far as it came
                     self._check_open(connection)
