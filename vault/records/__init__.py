@@ -1,1 +1,1 @@
-"""The vault's records: patients, their documents, and the inbox. Each room knows those named before it."""
+"""The vault's records: patients, their documents, the inbox, disposal. Each room knows those named before it."""
