@@ -8,14 +8,16 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from vault.opening import Vault
+    from web.processes import Processes
     from web.settings import WebSettings
 
 MIB = 1024 * 1024
 
 
-def create_app(settings: WebSettings, vault: Vault) -> Flask:
+def create_app(settings: WebSettings, vault: Vault, processes: Processes | None = None) -> Flask:
     """The WSGI application over an open vault. Making it touches neither the token nor a document.
 
+    ``processes``: those that serve it together; by default this one alone.
     Raises BadSettings where the ``[web]`` table would be unsafe.
     """
     from flask import Flask
@@ -56,7 +58,7 @@ def create_app(settings: WebSettings, vault: Vault) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     errors.install(app)
     safety.protect(app, table)
-    status.install(app)
+    status.install(app, processes)
     session.install(app)
     pages.install(app, table)
     audit.install(app)

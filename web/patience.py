@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import select
+import selectors
 import socket
 import time
 from collections.abc import Callable
@@ -149,6 +150,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
 
     floor = Floor()
     """Replaced by that of the vault which is served."""
+    number = 0
+    """Which of the serving processes this is."""
 
     def load_wsgi(self) -> None:
         """Make the application, and with it the vault."""
@@ -156,16 +159,41 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
         self.floor = self.wsgi.extensions["coffre"].floor
 
     def accept(self, listener: socket.socket) -> None:
-        """Take a new connection and hand it to a thread."""
+        """Take a new connection and hand it to a thread, or to the process whose it is."""
         try:
             client, address = listener.accept()
         except OSError as error:
             if error.errno not in {errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK}:
                 raise
             return
+        if not self.app.processes.hand_over(client, address[0]):
+            self._take(client, address, listener.getsockname())
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """The same for what other processes hand over; once we stop, those who wait at the door are still served."""
+        door = self.app.processes.door
+        if door is not None and enabled != self._accepting:
+            if enabled:
+                self.poller.register(door, selectors.EVENT_READ, self._answer_door)
+            else:
+                self.poller.unregister(door)
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            self._answer_door()
+
+    def _answer_door(self, _door: socket.socket | None = None) -> None:
+        for client in self.app.processes.handed_over():
+            try:
+                address, name = client.getpeername(), client.getsockname()
+            except OSError:  # left meanwhile
+                client.close()
+                continue
+            self._take(client, address, name)
+
+    def _take(self, client: socket.socket, address: Any, name: Any) -> None:
         self.nr_conns += 1
         client.setblocking(True)  # noqa: FBT003  # the standard library's shape
-        connection = Connection(self.cfg, client, address, listener.getsockname())
+        connection = Connection(self.cfg, client, address, name)
         connection.floor = self.floor
         self.enqueue_req(connection)
 

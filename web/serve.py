@@ -1,12 +1,14 @@
-"""Owns the server process: which WSGI server runs the application, and how. It must not know routes."""
+"""Owns the server's processes: which WSGI server runs the application, and how. It must not know routes."""
 
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -20,6 +22,7 @@ from kms.terminal import Exit
 from vault.errors import BadSettings, VaultError
 from vault.opening import Vault, open_vault
 from web import create_app
+from web.processes import Processes, by_default
 from web.settings import WebSettings
 
 THREADS = 640
@@ -31,12 +34,14 @@ GRACE_S = 30
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hints
-    """One worker with many threads; the vault is opened in the worker, after the fork, as PKCS#11 demands."""
+    """Processes with many threads each; the vault is opened in each process, after the fork, as PKCS#11 demands."""
 
-    def __init__(self, settings: WebSettings, ready: Callable[[], None]) -> None:
-        """``ready`` is called in the worker, once it takes requests."""
+    def __init__(self, settings: WebSettings, processes: Processes, ready: Callable[[], None]) -> None:
+        """``ready`` is called in the first process, once it takes requests."""
         self._settings = settings
         self._ready = ready
+        self.processes = processes
+        self._worker: Any = None
         super().__init__()
 
     def load_config(self) -> None:
@@ -44,7 +49,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hin
         web = self._settings.web
         choices: dict[str, Any] = {
             "bind": web.bind,
-            "workers": 1,
+            "workers": self.processes.count,
             "worker_class": "web.patience.Worker",
             "threads": THREADS,
             "worker_connections": CONNECTIONS,
@@ -61,21 +66,49 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hin
             "secure_scheme_headers": {},
             "certfile": str(web.tls_certificate_file) if web.tls_certificate_file else None,
             "keyfile": str(web.tls_key_file) if web.tls_key_file else None,
-            "post_worker_init": lambda _worker: self._ready(),
+            "pre_fork": self._number,
+            "post_fork": self._become,
+            "post_worker_init": lambda _worker: self._start(),
             "worker_exit": lambda _server, worker: _close(worker),
         }
         for name, value in choices.items():
             if value is not None:
                 self.cfg.set(name, value)
 
+    def _number(self, arbiter: Any, worker: Any) -> None:
+        """Before a fork: the lowest number that no living process has."""
+        taken = {each.number for each in arbiter.WORKERS.values()}
+        worker.number = next(number for number in range(len(taken) + 1) if number not in taken)
+
+    def _become(self, _arbiter: Any, worker: Any) -> None:
+        """After the fork: this process knows which one it is."""
+        self._worker = worker
+        self.processes.number = worker.number
+
     def load(self) -> Any:
-        """Called in the worker."""
+        """Called in each process: open the vault, after the first one did."""
         harden()
+        if not self.processes.await_first(self._is_wanted):
+            sys.exit(0)
         vault = opened(self._settings)
-        vault.auditing.serve("web", _report, hourly=lambda: _hourly(vault))
-        vault.people.serve(self._settings.vault.mail, _report)
-        vault.patrol.start(_report)
-        return create_app(self._settings, vault)
+        if self.processes.is_first:
+            vault.auditing.serve("web", _report, hourly=lambda: _hourly(vault))
+            vault.people.serve(self._settings.vault.mail, _report)
+            vault.patrol.start(_report)
+        else:
+            vault.auditing.serve("web", _report, is_alone=False)
+        return create_app(self._settings, vault, self.processes)
+
+    def _is_wanted(self) -> bool:
+        self._worker.notify()  # waiting is no hanging
+        return bool(self._worker.alive)
+
+    def _start(self) -> None:
+        """Everything is made that lives as long as the process: the collector need never look at it again."""
+        gc.collect()
+        gc.freeze()
+        if self.processes.is_first and self.processes.tell_first_is_up():
+            self._ready()
 
 
 def opened(settings: WebSettings) -> Vault:
@@ -112,7 +145,8 @@ def serve(settings: WebSettings, ready: Callable[[], None] = lambda: None) -> No
     wsgi.SERVER = "Coffre"  # what the Server header says; there is no setting for it
     must_be_free(settings.web.bind)
     try:
-        Server(settings, ready).run()
+        with closing(Processes(settings.web.processes or by_default())) as processes:
+            Server(settings, processes, ready).run()
     except SystemExit as end:
         # What could not be opened has said why on standard error.
         sys.exit(Exit.UNAVAILABLE if end.code == Arbiter.APP_LOAD_ERROR else end.code)

@@ -13,6 +13,7 @@ from vault import settings as vault_settings
 from vault.errors import BadSettings
 
 LANGUAGES = ("fr", "en")
+MOST_PROCESSES = 64
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -37,6 +38,8 @@ class WebTable:
     languages: tuple[str, ...] = LANGUAGES
     """Offered languages; the first one is the default."""
     time_zone: str = "Europe/Paris"
+    processes: int = 0
+    """How many processes serve, each with an interpreter of its own; 0: one for each processor, at most four."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -91,6 +94,8 @@ def judge(settings: WebTable) -> WebTable:
         raise BadSettings("[web] hosts: name the host under which browsers reach this vault, for example ['coffre.example.fr']")
     for proxy in settings.trusted_proxies:
         _network(proxy)
+    if not 0 <= settings.processes <= MOST_PROCESSES:
+        raise BadSettings(f"[web] processes: choose 1 to {MOST_PROCESSES}, or 0 for one for each processor")
     unknown = sorted(set(settings.languages) - set(LANGUAGES))
     if unknown or not settings.languages:
         raise BadSettings(f"[web] languages: choose among {', '.join(LANGUAGES)}")

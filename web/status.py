@@ -9,8 +9,12 @@ import ipaddress
 import shutil
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from http import HTTPStatus
+from itertools import accumulate
 from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, g, jsonify, render_template, request
@@ -23,6 +27,7 @@ from vault.people.policy import Act, decide_role
 from vault.upkeep.availability import ALLOWED_MINUTES, measured
 from vault.upkeep.patrol import Watch
 from vault.upkeep.rehearsed import Rehearsals, rehearsals
+from web.processes import Processes
 from web.routes import audited, not_audited, public
 from web.session import actor, vault
 
@@ -30,6 +35,12 @@ status = Blueprint("status", __name__)
 DISK_FLOOR_BYTES = 512 * 1024 * 1024
 """Below this the vault says that it is not ready: a document could fail half-way."""
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+"""Seconds."""
+STATUSES = {int(code): at for at, code in enumerate((0, *sorted(HTTPStatus)))}
+"""What is counted apart; 0 for any other."""
+FIRST_STATUS = 2 + len(BUCKETS)
+ROW = FIRST_STATUS + len(STATUSES)
+"""Numbers kept for an endpoint: microseconds in all, how many took how long, how many ended with which status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,44 +177,59 @@ def _stored() -> Watch | None:
 
 
 class Meter:
-    """Counts and times of requests, by endpoint and status. Thread-safe; no address, no id, no name."""
+    """Counts and times of requests, by endpoint and status, of all processes that serve. No address, no id, no name.
 
-    def __init__(self) -> None:
+    Each process counts on its own board and reads those of the others. Thread-safe.
+    """
+
+    def __init__(self, app: Flask, processes: Processes) -> None:
+        self._app = app
         self._lock = threading.Lock()
-        self._counts: dict[tuple[str, int], int] = {}
-        self._buckets: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
+        self._boards = [processes.board(number).cast("Q") for number in range(processes.count)]
+        self._own = self._boards[processes.number]
         self._began = time.time()
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        """Endpoint → where its row begins; the same in each process, as each has the same routes."""
+        return {endpoint: at * ROW for at, endpoint in enumerate(sorted({"none", *self._app.view_functions}))}
 
     def note(self, endpoint: str, code: int, seconds: float) -> None:
         """Count one answer."""
+        row = self._rows[endpoint]
+        bucket = bisect_left(BUCKETS, seconds)
         with self._lock:
-            self._counts[endpoint, code] = self._counts.get((endpoint, code), 0) + 1
-            buckets = self._buckets.setdefault(endpoint, [0] * (len(BUCKETS) + 1))
-            buckets[next((at for at, edge in enumerate(BUCKETS) if seconds <= edge), len(BUCKETS))] += 1
-            self._sums[endpoint] = self._sums.get(endpoint, 0.0) + seconds
+            self._own[row] += int(seconds * 1_000_000)
+            self._own[row + 1 + bucket] += 1
+            self._own[row + FIRST_STATUS + STATUSES.get(code, 0)] += 1
 
     def text(self) -> str:
         """Prometheus text format 0.0.4."""
         lines = ["# TYPE coffre_start_time_seconds gauge", f"coffre_start_time_seconds {self._began:.0f}"]
         lines.append("# TYPE coffre_requests_total counter")
-        with self._lock:
-            for (endpoint, code), count in sorted(self._counts.items()):
-                lines.append(f'coffre_requests_total{{endpoint="{endpoint}",status="{code}"}} {count}')
-            lines.append("# TYPE coffre_request_seconds histogram")
-            for endpoint, buckets in sorted(self._buckets.items()):
-                total = 0
-                for edge, count in zip((*BUCKETS, "+Inf"), buckets, strict=True):
-                    total += count
-                    lines.append(f'coffre_request_seconds_bucket{{endpoint="{endpoint}",le="{edge}"}} {total}')
-                lines.append(f'coffre_request_seconds_sum{{endpoint="{endpoint}"}} {self._sums[endpoint]:.6f}')
-                lines.append(f'coffre_request_seconds_count{{endpoint="{endpoint}"}} {total}')
+        sums = {
+            endpoint: [sum(board[row + at] for board in self._boards) for at in range(ROW)]
+            for endpoint, row in self._rows.items()
+        }
+        for endpoint, counts in sums.items():
+            for code, at in STATUSES.items():
+                if count := counts[FIRST_STATUS + at]:
+                    lines.append(f'coffre_requests_total{{endpoint="{endpoint}",status="{code}"}} {count}')
+        lines.append("# TYPE coffre_request_seconds histogram")
+        for endpoint, (spent, *counts) in sums.items():
+            buckets = list(accumulate(counts[: FIRST_STATUS - 1]))
+            if not buckets[-1]:
+                continue
+            for edge, total in zip((*BUCKETS, "+Inf"), buckets, strict=True):
+                lines.append(f'coffre_request_seconds_bucket{{endpoint="{endpoint}",le="{edge}"}} {total}')
+            lines.append(f'coffre_request_seconds_sum{{endpoint="{endpoint}"}} {spent / 1_000_000:.6f}')
+            lines.append(f'coffre_request_seconds_count{{endpoint="{endpoint}"}} {buckets[-1]}')
         return "\n".join(lines) + "\n"
 
 
-def install(app: Flask) -> None:
+def install(app: Flask, processes: Processes | None = None) -> None:
     """Measure every answer of ``app``."""
-    meter = app.extensions["coffre.meter"] = Meter()
+    meter = app.extensions["coffre.meter"] = Meter(app, processes or Processes())
 
     @app.before_request
     def begin() -> None:
@@ -211,5 +237,6 @@ def install(app: Flask) -> None:
 
     @app.after_request
     def finish(response: Response) -> Response:
-        meter.note(request.endpoint or "none", response.status_code, time.monotonic() - g.get("began", time.monotonic()))
+        now = time.monotonic()
+        meter.note(request.endpoint or "none", response.status_code, now - g.get("began", now))
         return response

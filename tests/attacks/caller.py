@@ -53,6 +53,8 @@ class Caller:
     token: str | None = field(default=None, repr=False)
     cookies: dict[str, str] = field(default_factory=dict, repr=False)
     headers: dict[str, str] = field(default_factory=dict)
+    place: str = "127.0.0.1"
+    """The address it calls from; any of 127.0.0.0/8."""
 
     def call(
         self, method: str, path: str, body: Body = None, headers: Mapping[str, str] | None = None, *, timeout: float = TIMEOUT_S
@@ -64,7 +66,7 @@ class Caller:
         if self.cookies:
             given["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         given |= dict(headers or {})
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout, source_address=(self.place, 0))
         try:
             with suppress(BrokenPipeError):  # a refusal may come before the end of the body: it counts all the same
                 connection.request(method, path, body=body, headers=given)

@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from http.client import HTTPException
 from statistics import median
 
@@ -52,9 +53,8 @@ def test_killed_while_documents_arrive(fresh: Instance) -> None:
         if turn >= ROUNDS and not is_slow(usual, recoveries):
             break
         over = threading.Event()
-        threads = [
-            threading.Thread(target=send, args=(claire, patient, sent, acknowledged, over), daemon=True) for _ in range(SENDERS)
-        ]
+        places = [replace(claire, place=f"127.0.0.{2 + number}") for number in range(SENDERS)]
+        threads = [threading.Thread(target=send, args=(at, patient, sent, acknowledged, over), daemon=True) for at in places]
         for thread in threads:
             thread.start()
         time.sleep(0.7 + 0.13 * turn)

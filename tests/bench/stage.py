@@ -19,6 +19,7 @@ from tests.bench.wire import Wire
 from tests.journeys.site import Site
 from tests.parts import free_port
 from vault.model import Role
+from web.processes import by_default
 from web.serve import THREADS
 
 MIB = 1024 * 1024
@@ -35,11 +36,11 @@ class Stage:
     token: str = field(repr=False)
     patient: str
 
-    def vault_wire(self) -> Wire:
-        return Wire(self.site.port, self.token)
+    def vault_wire(self, place: int = 0) -> Wire:
+        return Wire(self.site.port, self.token, place)
 
-    def twin_wire(self) -> Wire:
-        return Wire(self.twin_port)
+    def twin_wire(self, place: int = 0) -> Wire:
+        return Wire(self.twin_port, place=place)
 
     @property
     def vault_path(self) -> str:
@@ -67,7 +68,8 @@ def staged() -> Iterator[Stage]:
     site = Site.start(place / "site")
     port = free_port()
     (place / "twin").mkdir()
-    twin = subprocess.Popen([sys.executable, "-m", "tests.bench.twin", str(place / "twin"), str(port), str(THREADS)])
+    shape = (str(place / "twin"), str(port), str(THREADS), str(by_default()))
+    twin = subprocess.Popen([sys.executable, "-m", "tests.bench.twin", *shape])
     try:
         account = next(account for account in site.demo.accounts if account.role is Role.CLINICIAN)
         wire = Wire(site.port)

@@ -1,11 +1,12 @@
 """The plain twin: the smallest honest Flask program that keeps documents without a vault. It knows nothing of Coffre.
 
 Same server, same disk, same fsyncs, same kind of database commit; no account, no encryption, no log, no limits.
-Run: ``python -m tests.bench.twin DIRECTORY PORT THREADS``.
+Run: ``python -m tests.bench.twin DIRECTORY PORT THREADS PROCESSES``.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import sqlite3
@@ -22,13 +23,30 @@ from werkzeug.wsgi import FileWrapper
 BLOCK = 1 << 20
 
 
+class Turn:
+    """One writer at a time. SQLite lets writers wait for each other by sleeping, which would make this program look slow."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._file = self._path.open("wb")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._lock.release()
+
+
 def create_app(directory: Path) -> Flask:
     """POST /documents keeps a raw body, durable when answered; GET /documents/<id> gives it back."""
     app = Flask(__name__)
     files = directory / "files"
     files.mkdir(parents=True, exist_ok=True)
     local = threading.local()
-    turn = threading.Lock()
+    turn = Turn(directory / "turn")
 
     def database() -> sqlite3.Connection:
         if not hasattr(local, "connection"):
@@ -53,7 +71,7 @@ def create_app(directory: Path) -> Flask:
         descriptor = os.open(files, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
-        with turn:  # SQLite lets threads wait for each other by sleeping, which would make this program look slow
+        with turn:
             database().execute("INSERT INTO documents VALUES (?, ?, ?)", (name, digest.hexdigest(), size))
         return {"id": name, "sha256": digest.hexdigest()}, 201
 
@@ -74,13 +92,13 @@ def create_app(directory: Path) -> Flask:
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hints
     """The same server, in the same shape as the vault's."""
 
-    def __init__(self, directory: Path, port: int, threads: int) -> None:
-        self._directory, self._port, self._threads = directory, port, threads
+    def __init__(self, directory: Path, port: int, threads: int, processes: int) -> None:
+        self._directory, self._port, self._threads, self._processes = directory, port, threads, processes
         super().__init__()
 
     def load_config(self) -> None:
-        choices = {"bind": f"127.0.0.1:{self._port}", "workers": 1, "worker_class": "gthread", "threads": self._threads,
-                   "keepalive": 15, "loglevel": "warning"}  # fmt: skip
+        choices = {"bind": f"127.0.0.1:{self._port}", "workers": self._processes, "worker_class": "gthread",
+                   "threads": self._threads, "keepalive": 15, "loglevel": "warning"}  # fmt: skip
         for name, value in choices.items():
             self.cfg.set(name, value)
 
@@ -89,4 +107,4 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hin
 
 
 if __name__ == "__main__":
-    Server(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])).run()
+    Server(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])).run()

@@ -10,11 +10,12 @@ BLOCK = 1 << 20
 
 
 class Wire:
-    """One kept-alive HTTP/1.1 connection."""
+    """One kept-alive HTTP/1.1 connection, from a workplace of its own: each ``place`` has another loopback address."""
 
-    def __init__(self, port: int, token: str = "") -> None:
+    def __init__(self, port: int, token: str = "", place: int = 0) -> None:
         self._port = port
         self._token = token
+        self._from = f"127.0.0.{2 + place}"
         self._socket: socket.socket | None = None
         self._buffer = bytearray(BLOCK)
 
@@ -49,7 +50,7 @@ class Wire:
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
-            self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=120)
+            self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=120, source_address=(self._from, 0))
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._socket
 

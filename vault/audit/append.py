@@ -20,7 +20,7 @@ from kms.errors import KmsError
 from kms.keys import Secret
 from vault.audit import tiles
 from vault.audit.canonical import encode
-from vault.audit.entries import Entry, counts, insert_entries, last_leaf, leaf_at, store_counts
+from vault.audit.entries import Entry, counts, insert_entries, last_leaf, leaf_at, leaves_from, store_counts
 from vault.audit.events import Action, Event, Note, Outcome, System
 from vault.audit.groups import (
     NONCE_BYTES,
@@ -48,6 +48,8 @@ T = TypeVar("T")
 VERSION: Final = 1
 CLOCK_STEP_US: Final = 2_000_000
 """Wall clock against monotonic clock between two batches: more than NTP slews, so somebody set it."""
+AT_ONCE: Final = 256
+"""Entries of other processes that are taken in one by one; after more the right edge is read anew."""
 COUNTERS: Final = 20_000
 """Counters kept in memory; more are read again."""
 _RANDOM: Final = SALT_BYTES + NONCE_BYTES
@@ -139,6 +141,13 @@ class _Head:
 
     def copy(self) -> _Head:
         return _Head(self.frontier.copy(), self.last_leaf, self.last_at, self.counters)
+
+    def moved_on(self, added: list[bytes], at: int) -> _Head:
+        """The head after leaves of another process, whose counters are not known."""
+        frontier = self.frontier.copy()
+        for leaf in added:
+            frontier.append(leaf_hash(leaf))
+        return _Head(frontier, added[-1], at)
 
     def settle(self) -> None:
         """The batch became durable."""
@@ -274,7 +283,7 @@ class AuditLog:
         self._batch = []
 
     def _current_head(self, connection: Connection) -> tuple[_Head, _Pending | None]:
-        """A copy of the head to build on, read again where another process has appended.
+        """A copy of the head to build on, moved on where another process has appended.
 
         Where what this process wrote is no longer there, an event says so: the database was rewound or rewritten under it.
         """
@@ -282,6 +291,10 @@ class AuditLog:
         known = self._head
         if known is not None and (known.frontier.size, known.last_leaf) == (size, leaf):
             return known.copy(), None
+        if known is not None and 0 < size - known.frontier.size <= AT_ONCE:
+            ours, *added = leaves_from(connection, known.frontier.size - 1)
+            if ours == known.last_leaf and len(added) == size - known.frontier.size:
+                return known.moved_on(added, at), None
         rewound: _Pending | None = None
         if known is not None and leaf_at(connection, known.frontier.size - 1) != known.last_leaf:
             note = Note(count=known.frontier.size - size, code="rewound_while_running")

@@ -113,14 +113,25 @@ class Auditing(Reviewing):
 
     # --- the serving process
 
-    def serve(self, source: str, report: Callable[[VaultError], None], hourly: Callable[[], object] = lambda: None) -> None:
+    def serve(
+        self,
+        source: str,
+        report: Callable[[VaultError], None],
+        hourly: Callable[[], object] = lambda: None,
+        *,
+        is_alone: bool = True,
+    ) -> None:
         """Keep the log of a serving process: start event, heartbeats, checkpoints.
 
-        ``report`` hears of trouble in the background; ``hourly`` is done beside. Raises LogUnavailable.
+        ``report`` hears of trouble in the background; ``hourly`` is done beside. Not ``is_alone``: another process of the same
+        service looks for alerts and empties what has expired. Raises LogUnavailable.
         """
-        purge = partial(self.retention.purge, System("upkeep"), Durations())
-        run, detect = this_run(source), self.review.run
-        keeper = Keeper(self._log, self.checkpoints, run, report, detect=detect, purge=purge, hourly=hourly)
+        run = this_run(source)
+        if is_alone:
+            purge = partial(self.retention.purge, System("upkeep"), Durations())
+            keeper = Keeper(self._log, self.checkpoints, run, report, detect=self.review.run, purge=purge, hourly=hourly)
+        else:
+            keeper = Keeper(self._log, self.checkpoints, run, report)
         keeper.start()
         self._keeper = keeper
 

@@ -190,11 +190,11 @@ def _keep(connection: Connection, size: int) -> None:
 
 
 def _store(connection: Connection, signed: Signed, *, keep: bool) -> None:
-    """Add a checkpoint; of those that were not given out, one an hour stays."""
+    """Add a checkpoint; of those that were not given out, one an hour stays, and a larger one of another process."""
     columns = audit_checkpoints.c
     size = signed.checkpoint.size
     hour = signed.at - signed.at % HOUR_US
-    connection.execute(delete(audit_checkpoints).where((columns.is_kept == 0) & (columns.at >= hour)))
+    connection.execute(delete(audit_checkpoints).where((columns.is_kept == 0) & (columns.at >= hour) & (columns.size <= size)))
     if connection.execute(select(columns.size).where(columns.size == size)).one_or_none() is not None:
         return
     connection.execute(insert(audit_checkpoints).values(size=size, note=signed.note, at=signed.at, is_kept=int(keep)))

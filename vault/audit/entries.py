@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import BigInteger, Connection, bindparam, select
 
 from vault.audit.events import Action
 from vault.storage import plain
-from vault.storage.plain import Rows
+from vault.storage.plain import Rows, Statement
 from vault.storage.schema import audit_counters, audit_entries
 
 
@@ -36,6 +36,14 @@ class Entry(NamedTuple):
 
 # The statements of every batch, said to the driver itself.
 _LAST = "SELECT position, leaf, at FROM audit_entries ORDER BY position DESC LIMIT 1"
+_FROM = Statement(
+    select(audit_entries.c.leaf)
+    .where(audit_entries.c.position >= bindparam("position", type_=BigInteger))
+    .order_by(audit_entries.c.position)
+)
+_COUNT = Statement(
+    select(audit_counters.c.count).where(audit_counters.c.subject == bindparam("subject", type_=audit_counters.c.subject.type))
+)
 _ENTRIES = Rows(
     "audit_entries",
     {"position": int, "leaf": bytes, "at": int, "action": str, "outcome": str}
@@ -77,6 +85,11 @@ def last_leaf(connection: Connection) -> tuple[int, bytes | None, int]:
     return (0, None, 0) if row is None else (row[0] + 1, row[1], row[2])
 
 
+def leaves_from(connection: Connection, position: int) -> list[bytes]:
+    """The leaves at ``position`` and after it, in order."""
+    return [row["leaf"] for row in _FROM.rows(connection, position=position)]
+
+
 def leaf_at(connection: Connection, position: int) -> bytes | None:
     """The leaf at ``position``, None where there is none."""
     return connection.execute(select(audit_entries.c.leaf).where(audit_entries.c.position == position)).scalar_one_or_none()
@@ -89,13 +102,10 @@ def entry_at(connection: Connection, position: int) -> Entry | None:
     return None if row is None else Entry(*row)
 
 
-def counts(connection: Connection, subjects: list[bytes]) -> dict[bytes, int]:
+def counts(connection: Connection, subjects: Iterable[bytes]) -> dict[bytes, int]:
     """The counters of those among ``subjects`` that have one."""
-    found: dict[bytes, int] = {}
-    for start in range(0, len(subjects), 500):
-        query = select(audit_counters).where(audit_counters.c.subject.in_(subjects[start : start + 500]))
-        found.update((row["subject"], row["count"]) for row in connection.execute(query).mappings())
-    return found
+    found = ((subject, _COUNT.row(connection, subject=subject)) for subject in subjects)
+    return {subject: row["count"] for subject, row in found if row is not None}
 
 
 def store_counts(connection: Connection, counted: dict[bytes, int]) -> None:

@@ -34,6 +34,8 @@ READERS = 16
 """Connections to a SQLite file that wait for the next reader; more are opened when needed, and closed after."""
 WRITE_TIMEOUT_S = 30
 """How long a caller waits for its job; the writer itself fails earlier, by BUSY_MS or the disk."""
+SOON_S, LATER_S, LONG_S = 0.0002, 0.002, 0.05
+"""How often one looks whether another process has written: its commits take milliseconds, and rarely ``LONG_S``."""
 ADVISORY_LOCK = 0x636F_6666_7265
 """PostgreSQL: one writer at a time over all processes ("coffre" in ASCII)."""
 
@@ -93,14 +95,15 @@ def _storage_error(error: SQLAlchemyError) -> VaultError:
 
 def _lock(descriptor: int, seconds: float) -> None:
     """Hold a file's lock until it is closed. Raises StorageUnavailable where another process keeps it too long."""
-    until = time.monotonic() + seconds
+    began = time.monotonic()
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            if time.monotonic() >= until:
+            waited = time.monotonic() - began
+            if waited >= seconds:
                 raise StorageUnavailable("database: another process writes and does not end") from error
-            time.sleep(0.002)
+            time.sleep(SOON_S if waited < LONG_S else LATER_S)
         else:
             return
 

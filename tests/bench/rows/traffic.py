@@ -54,12 +54,12 @@ def _got(wire: Wire, path: str, size: int, headers: str = "") -> None:
         raise RuntimeError(f"{path}: {status}, {found} bytes")
 
 
-def _crowd(make: Callable[[], Wire], work: Callable[[Wire, int], object]) -> tuple[float, list[float]]:
-    """``CLIENTS`` threads each doing ``work`` ``EACH`` times: seconds in all, seconds of each."""
+def _crowd(make: Callable[[int], Wire], work: Callable[[Wire, int], object]) -> tuple[float, list[float]]:
+    """``CLIENTS`` workplaces each doing ``work`` ``EACH`` times: seconds in all, seconds of each."""
     each: list[float] = []
 
     def client(number: int) -> None:
-        wire = make()
+        wire = make(number)
         for turn in range(EACH):
             start = time.perf_counter()
             work(wire, number * EACH + turn)
