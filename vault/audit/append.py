@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from sqlalchemy import Connection
@@ -20,7 +20,7 @@ from kms.errors import KmsError
 from kms.keys import Secret
 from vault.audit import tiles
 from vault.audit.canonical import encode
-from vault.audit.entries import Entry, counts, insert_entries, last_leaf, leaf_at, leaves_from, store_counts
+from vault.audit.entries import Entry, counts, insert_entries, last_leaf, leaf_at, store_counts
 from vault.audit.events import Action, Event, Note, Outcome, System
 from vault.audit.groups import (
     NONCE_BYTES,
@@ -37,8 +37,9 @@ from vault.audit.groups import (
     note_fields,
     subject_fields,
 )
+from vault.audit.head import Head
 from vault.audit.references import References
-from vault.audit.tree import Frontier, Tile, leaf_hash
+from vault.audit.tree import Tile, leaf_hash
 from vault.errors import KeysUnavailable, LogUnavailable, StorageFull, StorageUnavailable
 from vault.model import DocumentId, EventId, Micros, PatientId, TenantId
 from vault.storage.db import Database
@@ -48,10 +49,6 @@ T = TypeVar("T")
 VERSION: Final = 1
 CLOCK_STEP_US: Final = 2_000_000
 """Wall clock against monotonic clock between two batches: more than NTP slews, so somebody set it."""
-AT_ONCE: Final = 256
-"""Entries of other processes that are taken in one by one; after more the right edge is read anew."""
-COUNTERS: Final = 20_000
-"""Counters kept in memory; more are read again."""
 _RANDOM: Final = SALT_BYTES + NONCE_BYTES
 _EXISTS: Final = frozenset({Outcome.GRANTED, Outcome.SUCCESS, Outcome.PARTIAL})
 _GENESIS: Final = Event(Action.LOG_GENESIS, Outcome.SUCCESS, System("log"))
@@ -128,35 +125,6 @@ class Transaction:
         self.pending.append(self._log.prepare(event))
 
 
-@dataclass(slots=True)
-class _Head:
-    """The end of the log as this process last saw it."""
-
-    frontier: Frontier
-    last_leaf: bytes | None
-    last_at: int
-    counters: dict[bytes, int] = field(default_factory=dict)
-    """What is durable; ``counted`` is added when the batch is."""
-    counted: dict[bytes, int] = field(default_factory=dict)
-
-    def copy(self) -> _Head:
-        return _Head(self.frontier.copy(), self.last_leaf, self.last_at, self.counters)
-
-    def moved_on(self, added: list[bytes], at: int) -> _Head:
-        """The head after leaves of another process, whose counters are not known."""
-        frontier = self.frontier.copy()
-        for leaf in added:
-            frontier.append(leaf_hash(leaf))
-        return _Head(frontier, added[-1], at)
-
-    def settle(self) -> None:
-        """The batch became durable."""
-        self.counters.update(self.counted)
-        if len(self.counters) > COUNTERS:
-            self.counters = self.counted
-        self.counted = {}
-
-
 def uuid7(at: int, random: bytes) -> str:
     """RFC 9562 §5.7 as 32 hexadecimal digits: milliseconds of ``at`` (µs), then 74 of the 80 ``random`` bits."""
     bits = (at // 1000) << 80 | int.from_bytes(random[:10])
@@ -197,8 +165,8 @@ class AuditLog:
         self._keys: LogKeys | None = None
         self._opening = threading.Lock()
         self._batch: list[_Pending] = []
-        self._head: _Head | None = None
-        self._next: _Head | None = None
+        self._head: Head | None = None
+        self._next: Head | None = None
         self._clocks: tuple[int, float] | None = None
         self.is_dirty = False
         """Entries were added since the last checkpoint of this process."""
@@ -282,7 +250,7 @@ class AuditLog:
         self._next = None
         self._batch = []
 
-    def _current_head(self, connection: Connection) -> tuple[_Head, _Pending | None]:
+    def _current_head(self, connection: Connection) -> tuple[Head, _Pending | None]:
         """A copy of the head to build on, moved on where another process has appended.
 
         Where what this process wrote is no longer there, an event says so: the database was rewound or rewritten under it.
@@ -291,16 +259,14 @@ class AuditLog:
         known = self._head
         if known is not None and (known.frontier.size, known.last_leaf) == (size, leaf):
             return known.copy(), None
-        if known is not None and 0 < size - known.frontier.size <= AT_ONCE:
-            ours, *added = leaves_from(connection, known.frontier.size - 1)
-            if ours == known.last_leaf and len(added) == size - known.frontier.size:
-                return known.moved_on(added, at), None
+        if known is not None and (moved := known.moved_on(connection, size, at)) is not None:
+            return moved, None
         rewound: _Pending | None = None
         if known is not None and leaf_at(connection, known.frontier.size - 1) != known.last_leaf:
             note = Note(count=known.frontier.size - size, code="rewound_while_running")
             event = Event(Action.LOG_ROLLBACK_DETECTED, Outcome.SUCCESS, System("log"), note=note)
             rewound = _own(event, self.clock())
-        return _Head(tiles.frontier(connection, size), leaf, at), rewound
+        return Head(tiles.frontier(connection, size), leaf, at), rewound
 
     def _clock_step(self, at: int) -> _Pending | None:
         """An event where the wall clock moved away from the monotonic clock since the last batch."""
@@ -314,7 +280,7 @@ class AuditLog:
         note = Note(count=round(step / 1_000_000), code="clock_forward" if step > 0 else "clock_backward")
         return _own(Event(Action.SYSTEM_CLOCK_STEP, Outcome.SUCCESS, System("clock"), note=note), at)
 
-    def _build(self, connection: Connection, head: _Head, batch: list[_Pending]) -> tuple[list[Entry], list[Tile]]:
+    def _build(self, connection: Connection, head: Head, batch: list[_Pending]) -> tuple[list[Entry], list[Tile]]:
         keys = self.keys()
         actors = [keys.blind("count", counted_as(each.actor)) for each in batch]
         subjects = [each.patient.blind if each.patient else None for each in batch]
@@ -334,7 +300,7 @@ class AuditLog:
         head.counted = counted
         return entries, full
 
-    def _counters(self, connection: Connection, head: _Head, wanted: set[bytes]) -> dict[bytes, int]:
+    def _counters(self, connection: Connection, head: Head, wanted: set[bytes]) -> dict[bytes, int]:
         """The counters to go on from; 0 for who is new."""
         missing = [blind for blind in wanted if blind not in head.counters]
         stored = counts(connection, missing) if missing else {}

@@ -216,6 +216,32 @@ def test_a_database_put_back_under_a_running_process_is_told(rig: Rig) -> None:
     assert (detected.action, (detected.note or {}).get("count")) == (Action.LOG_ROLLBACK_DETECTED, 2)
 
 
+def test_a_database_put_back_and_written_on_by_another_process_is_told(rig: Rig) -> None:
+    """Longer than what this process knows, but another past: its own last leaf is no longer in its place."""
+    rig.log.record(created(1))
+    for number in range(3):
+        rig.log.record(viewed(number))
+    rig.db.write(lambda connection: connection.execute(text("DELETE FROM audit_entries WHERE position >= 3")).rowcount)
+    other = rig.reopened()
+    other.log.record_all([viewed(number) for number in range(5, 12)])
+    other.close()
+    receipt = rig.log.record(viewed(9))
+    detected = everything(rig)[receipt.position - 1]
+    assert (detected.action, (detected.note or {}).get("code")) == (Action.LOG_ROLLBACK_DETECTED, "rewound_while_running")
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 300])
+def test_what_another_process_added_is_taken_in(rig: Rig, count: int) -> None:
+    """One by one up to a tile's worth, and through full tiles: the tree is the one that a new reader finds."""
+    rig.log.record(created(1))
+    other = rig.reopened()
+    other.log.record_all([viewed(number) for number in range(count)])
+    receipts = rig.log.record_all([viewed(1), viewed(2)])
+    assert [receipt.position for receipt in receipts] == [count + 2, count + 3]
+    assert other.auditing.verify(other.auditor()).is_whole
+    other.close()
+
+
 def test_without_the_key_nothing_is_recorded_and_it_works_again_with_it(rig: Rig) -> None:
     is_away = True
 
