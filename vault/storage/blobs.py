@@ -1,7 +1,8 @@
 """Owns sealed blobs: the protocol, and the store on a local disk with its order of durability. It must not know what they hold.
 
-Order on disk (SQLite and restic do the same): exclusive file in ``tmp`` → write → fsync → rename → fsync of the directory, and
-of its parent when the directory is new. A failed fsync is never retried: the kernel may have dropped the pages.
+Order on disk (SQLite and restic do the same): exclusive file under a name that is no blob's → write → fsync → rename → fsync of
+the directory; each process makes sure before its first blob there that the directory's own name is durable. A failed fsync is
+never retried: the kernel may have dropped the pages.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from vault.errors import Conflict, NotFound, StorageFull, StorageUnavailable, Ta
 from vault.model import BlobId, Micros
 
 _NAME = re.compile(r"[0-9a-f]{32}")
+_UNDER_WAY = ".part"
+"""What the file of an upload under way is called after its id."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -113,16 +116,17 @@ def _sync_directory(path: Path) -> None:
 
 
 class _DiskSink:
-    """A file in ``tmp`` until ``commit``; any failure poisons it for good."""
+    """A file beside where it will stand until ``commit``; any failure poisons it for good."""
 
-    def __init__(self, temporary: Path, final: Path) -> None:
-        self._temporary = temporary
-        self._final = final
+    def __init__(self, directory: Path, blob: BlobId) -> None:
+        self._directory = directory
+        self._final = directory / blob
+        self._temporary = directory / f"{blob}{_UNDER_WAY}"
         self._is_published = False
         self._is_poisoned = False
         with _faults("create"):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._descriptor = os.open(temporary, flags, 0o600)
+            self._descriptor = os.open(self._temporary, flags, 0o600)
 
     def __enter__(self) -> Self:
         return self
@@ -147,25 +151,21 @@ class _DiskSink:
         with self._step("close"):
             os.close(descriptor)
         with self._step("publish"):
-            directory = self._final.parent
-            is_new = not directory.is_dir()
-            if is_new:
-                directory.mkdir(mode=0o700, exist_ok=True)
             if os.path.lexists(self._final):
                 raise Conflict(f"blob {self._final.name} exists")
             self._temporary.rename(self._final)
             self._is_published = True
-            _sync_directory(directory)
-            if is_new:
-                _sync_directory(directory.parent)
+            _sync_directory(self._directory)
 
     @contextmanager
     def _step(self, what: str) -> Iterator[None]:
         if self._is_poisoned:
             raise StorageUnavailable("blobs: this upload failed before")
         try:
-            with _faults(what):
-                yield
+            yield
+        except OSError as error:
+            self._is_poisoned = True
+            raise storage_error(error, what) from error
         except BaseException:
             self._is_poisoned = True
             raise
@@ -230,61 +230,84 @@ def probe_blob(store: BlobStore) -> None:
 
 
 class DiskBlobs:
-    """Blobs as files of mode 0600: ``<root>/<first two digits>/<id>``, uploads under way in ``<root>/tmp``."""
+    """Blobs as files of mode 0600: ``<root>/<first two digits>/<id>``, uploads under way beside them as ``<id>.part``.
+
+    They begin where they will stand: ext4 looks for a free inode near the directory. While all uploads began in one, it
+    searched there for as long as the sealing took.
+    """
 
     def __init__(self, root: Path) -> None:
-        """Makes the directories (0700) where they are missing. Raises StorageUnavailable."""
+        """Makes the directory (0700) where it is missing. Raises StorageUnavailable."""
         self._root = root
-        self._temporary = root / "tmp"
+        self._old = root / "tmp"
+        """Where uploads began before they began in their place: what an upgrade may find there."""
+        self._standing = set[Path]()
+        """Directories whose names are durable."""
         with _faults("directory"):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._temporary.mkdir(mode=0o700, exist_ok=True)
 
     def write(self, blob: BlobId, expected_bytes: int = 0) -> AbstractContextManager[BlobSink]:
+        directory = self._directory(blob)
         with _faults("space"):
             space = os.statvfs(self._root)
         if expected_bytes > space.f_bavail * space.f_frsize:
             raise StorageFull("blobs: not enough room for this document", cause="ENOSPC")
-        return _DiskSink(self._temporary / blob, self._path(blob))
+        with _faults("directory"):
+            self._must_stand(directory)
+        return _DiskSink(directory, blob)
 
     def open(self, blob: BlobId, *, is_cold: bool = False) -> BlobReader:
-        return _DiskReader(self._path(blob), is_cold=is_cold)
+        return _DiskReader(self._directory(blob) / blob, is_cold=is_cold)
 
     def delete(self, blob: BlobId) -> None:
-        path = self._path(blob)
+        directory = self._directory(blob)
         with _faults("delete"), suppress(FileNotFoundError):
-            path.unlink()
-            _sync_directory(path.parent)
+            (directory / blob).unlink()
+            _sync_directory(directory)
 
     def list(self) -> Iterator[BlobEntry]:
         with _faults("list"):
-            for directory in sorted(self._root.glob("[0-9a-f][0-9a-f]")):
-                yield from self._entries(directory)
+            for directory in self._directories():
+                yield from _entries(directory)
 
     def leftovers(self) -> Iterator[BlobEntry]:
         with _faults("list"):
-            yield from self._entries(self._temporary)
+            for directory in self._directories():
+                yield from _entries(directory, _UNDER_WAY)
+            with suppress(FileNotFoundError):
+                yield from _entries(self._old)
 
     def discard(self, blob: BlobId) -> None:
         with _faults("delete"):
-            (self._temporary / self._checked(blob)).unlink(missing_ok=True)
+            for left in (self._directory(blob) / f"{blob}{_UNDER_WAY}", self._old / blob):
+                left.unlink(missing_ok=True)
 
     def probe(self) -> None:
         probe_blob(self)
 
-    @staticmethod
-    def _entries(directory: Path) -> Iterator[BlobEntry]:
-        for name in sorted(path.name for path in directory.iterdir()):
-            if is_blob_id(name):
-                with suppress(FileNotFoundError):
-                    status = os.lstat(directory / name)
-                    yield BlobEntry(BlobId(name), status.st_size, Micros(status.st_mtime_ns // 1000))
-
-    @staticmethod
-    def _checked(blob: BlobId) -> str:
+    def _directory(self, blob: BlobId) -> Path:
         if not is_blob_id(blob):
             raise ValueError("not a blob id")
-        return blob
+        return self._root / blob[:2]
 
-    def _path(self, blob: BlobId) -> Path:
-        return self._root.joinpath(self._checked(blob)[:2], blob)
+    def _directories(self) -> Iterator[Path]:
+        yield from sorted(self._root.glob("[0-9a-f][0-9a-f]"))
+
+    def _must_stand(self, directory: Path) -> None:
+        """Make it where it is missing, and its name durable: whoever made it may have been cut off before. Raises OSError."""
+        if directory in self._standing and directory.is_dir():
+            return
+        self._standing.discard(directory)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        _sync_directory(self._root)
+        self._standing.add(directory)
+
+
+def _entries(directory: Path, ending: str = "") -> Iterator[BlobEntry]:
+    """The files of a directory that are named by an id and ``ending``, in order. Raises OSError."""
+    for name in sorted(path.name for path in directory.iterdir()):
+        blob = name.removesuffix(ending)
+        if is_blob_id(blob) and name == blob + ending:
+            with suppress(FileNotFoundError):
+                status = os.lstat(directory / name)
+                yield BlobEntry(BlobId(blob), status.st_size, Micros(status.st_mtime_ns // 1000))

@@ -40,13 +40,13 @@ def test_files_are_private_and_spread(store: DiskBlobs, root: Path) -> None:
     put(store, ONE, b"sealed")
     assert everything(root) == [f"ab/{ONE}"]
     assert stat.S_IMODE((root / "ab" / ONE).stat().st_mode) == 0o600
-    assert {stat.S_IMODE(path.stat().st_mode) for path in (root, root / "ab", root / "tmp")} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (root, root / "ab")} == {0o700}
 
 
 def test_an_upload_without_commit_leaves_nothing(store: DiskBlobs, root: Path) -> None:
     with store.write(ONE) as sink:
         sink.write(memoryview(b"half"))
-        assert everything(root) == [f"tmp/{ONE}"]
+        assert everything(root) == [f"ab/{ONE}.part"]
     assert everything(root) == []
 
     def fail() -> None:
@@ -95,10 +95,11 @@ def test_no_fifo_link_or_directory_is_taken_for_a_blob(store: DiskBlobs, root: P
         place.rmdir() if place.is_dir() and not place.is_symlink() else place.unlink()
 
 
-def test_a_link_in_tmp_is_not_followed(store: DiskBlobs, root: Path, tmp_path: Path) -> None:
+def test_a_link_in_the_place_of_an_upload_is_not_followed(store: DiskBlobs, root: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
-    (root / "tmp" / ONE).symlink_to(victim)
+    (root / "ab").mkdir()
+    (root / "ab" / f"{ONE}.part").symlink_to(victim)
     with pytest.raises(StorageUnavailable):
         put(store, ONE, b"sealed")
     assert victim.read_bytes() == b"precious"
@@ -110,14 +111,33 @@ def test_only_ids_become_paths(store: DiskBlobs, name: str) -> None:
         store.open(BlobId(name))
 
 
-def test_leftovers_of_a_crash_are_listed_and_discarded(root: Path) -> None:
+@pytest.mark.parametrize("place", [f"ab/{ONE}.part", f"tmp/{ONE}"])
+def test_leftovers_of_a_crash_are_listed_and_discarded(root: Path, place: str) -> None:
+    """Also those of an older version, which began its uploads in a directory of their own."""
     store = DiskBlobs(root)
-    (root / "tmp" / ONE).write_bytes(b"half")
+    (root / place).parent.mkdir()
+    (root / place).write_bytes(b"half")
     put(store, OTHER, b"whole")
     assert [(entry.blob, entry.size) for entry in store.leftovers()] == [(ONE, 4)]
     assert [entry.blob for entry in store.list()] == [OTHER]
     store.discard(ONE)
     assert list(store.leftovers()) == []
+
+
+def test_only_ids_are_listed(store: DiskBlobs, root: Path) -> None:
+    put(store, ONE, b"sealed")
+    for name in (".part", "notes", f"{ONE}.part.part", f"{ONE}.txt", f"x{ONE}.part"):
+        (root / "ab" / name).write_bytes(b"x")
+    assert [entry.blob for entry in store.list()] == [ONE]
+    assert list(store.leftovers()) == []
+
+
+def test_a_directory_that_somebody_removed_is_made_again(store: DiskBlobs, root: Path) -> None:
+    put(store, ONE, b"sealed")
+    store.delete(ONE)
+    (root / "ab").rmdir()
+    put(store, ONE, b"sealed")
+    assert everything(root) == [f"ab/{ONE}"]
 
 
 def test_a_lost_directory_is_an_outage_and_not_an_empty_store(store: DiskBlobs, root: Path) -> None:

@@ -46,7 +46,7 @@ def wait_for(practice: Practice, pattern: str, process: subprocess.Popen[bytes])
 
 def test_a_killed_backup_leaves_nothing_that_looks_like_one(practice: Practice) -> None:
     """At its first file, in the middle of bodies, at the keyring's copy, just before it is published."""
-    moments = ("tmp/*/coffre.db", "blobs/tmp/*", "keyrings/*.db", "tmp/*/manifest")
+    moments = ("tmp/*/coffre.db", "blobs/??/*.part", "keyrings/*.db", "tmp/*/manifest")
     for pattern in moments:
         process = started(practice)
         wait_for(practice, pattern, process)

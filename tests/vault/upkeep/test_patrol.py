@@ -198,17 +198,19 @@ def test_it_starts_and_stops_with_the_server(desk: Desk, blobs: Looked) -> None:
 
 
 def test_what_crashes_left_of_uploads_goes_after_a_day(desk: Desk, blobs: Looked) -> None:
-    under_way = desk.directory / "blobs" / "tmp"
-    for name, hours in (("a" * 32, 30), ("b" * 32, 3)):
-        (under_way / name).write_bytes(b"half")
+    old, young = (desk.directory / "blobs" / fan / f"{fan * 16}.part" for fan in ("aa", "bb"))
+    oldest = desk.directory / "blobs" / "tmp" / ("c" * 32)  # where an older version left it
+    for path, hours in ((old, 30), (young, 3), (oldest, 30)):
+        path.parent.mkdir()
+        path.write_bytes(b"half")
         at = desk.clock.now / 1_000_000 - hours * 3600
-        os.utime(under_way / name, (at, at))
+        os.utime(path, (at, at))
     one = patrol(desk, blobs)
     one.turn()
-    assert [path.name for path in under_way.iterdir()] == ["b" * 32]
+    assert [path.exists() for path in (old, young, oldest)] == [False, True, False]
     desk.clock.advance(days=1)
     one.turn()
-    assert list(under_way.iterdir()) == []
+    assert not young.exists()
 
 
 def test_an_empty_vault_is_well(desk: Desk, blobs: Looked) -> None:

@@ -93,8 +93,7 @@ def test_restoring_anew_goes_on_where_it_was_cut(scene: Scene, blank: VaultSetti
     blobs = blank.path.parent / "blobs"
     shutil.copytree(scene.practice.place / "blobs", blobs)
     one = min(path for path in blobs.glob("??/*"))
-    (blobs / "tmp").mkdir(exist_ok=True)
-    one.rename(blobs / "tmp" / one.name)
+    one.rename(one.with_suffix(".part"))
     (blank.path.parent / ".restoring").mkdir()
     said = scene.practice.run("restore", str(scene.practice.place), settings=blank)
     assert (said.status, said.data["copied"]) == (0, 1)

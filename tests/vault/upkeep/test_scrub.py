@@ -243,7 +243,7 @@ def test_the_sweep_takes_orphans_and_nothing_else(desk: Desk) -> None:
     filed = desk.deposit()
     blobs = desk.directory / "blobs"
     young, old = blobs / "aa" / ("a" * 32), blobs / "ab" / ("ab" * 16)
-    half, fresh = blobs / "tmp" / ("c" * 32), blobs / "tmp" / ("d" * 32)
+    half, fresh = blobs / "cc" / f"{'c' * 32}.part", blobs / "dd" / f"{'d' * 32}.part"
     for path in (young, old, half, fresh):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x" * 10)

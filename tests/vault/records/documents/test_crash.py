@@ -110,26 +110,30 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_the_order_of_durability(directory: Path) -> None:
-    """Blob written → fsync → rename → fsync of both directories → commit of row and event, synced → acknowledged."""
+    """Directory durable → blob written → fsync → rename → fsync of the directory → row and event committed, synced → answer."""
     calls = trace(directory, 1)
     text = [call.line for call in calls]
 
     def at(pattern: str, after: int = -1) -> int:
         return next(i for i, line in enumerate(text) if i > after and re.search(pattern, line))
 
-    created = at(r'openat\(.*/blobs/tmp/[0-9a-f]{32}", O_WRONLY\|O_CREAT\|O_EXCL\|O_NOFOLLOW\|O_CLOEXEC, 0600\) = (\d+)')
+    created = at(
+        r'openat\(.*/blobs/[0-9a-f]{2}/[0-9a-f]{32}\.part", O_WRONLY\|O_CREAT\|O_EXCL\|O_NOFOLLOW\|O_CLOEXEC, 0600\) = (\d+)'
+    )
     blob = re.search(r"= (\d+)$", text[created])
     assert blob is not None
     written = max(i for i, line in enumerate(text) if re.search(rf"write\({blob[1]}, ", line) and i < at(r" rename\("))
     synced = at(rf"fsync\({blob[1]}\) += 0", written)
-    renamed = at(r'rename\(".*/blobs/tmp/', synced)
+    renamed = at(r'rename\(".*/blobs/[0-9a-f]{2}/[0-9a-f]{32}\.part"', synced)
     directory_synced = at(r"fsync\(\d+\) += 0", at(r"openat\(.*/blobs/[0-9a-f]{2}\".*O_DIRECTORY", renamed))
     logged = at(r"pwrite64\(", directory_synced)
     committed = max(i for i, line in enumerate(text) if re.search(r"(fdatasync|fsync)\(\d+\) += 0", line))
     answered = at(r"write\(1, \"ACK ")
     assert created < written < synced < renamed < directory_synced < logged < committed < answered
     assert all(i < committed for i, line in enumerate(text) if "pwrite64(" in line)
-    assert "mkdir(" not in "".join(text) or at(r'openat\(.*/blobs", .*O_DIRECTORY', renamed) < logged
+    stands = at(r"fsync\(\d+\) += 0", at(r'openat\(.*/blobs", .*O_DIRECTORY'))
+    assert stands < created, "the name of its directory is durable, whoever made it"
+    assert all(i < stands for i, line in enumerate(text) if "mkdir(" in line)
 
 
 def _sample(calls: list[Call]) -> dict[str, tuple[str, int]]:
@@ -170,7 +174,7 @@ def test_killed_at_each_system_call_of_a_deposit(directory: Path) -> None:
     assert {f"first {name}" for name in DECISIVE} <= struck or EVERY
 
 
-WHERE = {"upload": "blobs/tmp/{blob}", "folder": "blobs/{fan}", "wal": "coffre.db-wal"}
+WHERE = {"upload": "blobs/{fan}/{blob}.part", "folder": "blobs/{fan}", "wal": "coffre.db-wal"}
 FAILURES = [
     ("openat", "upload", "EMFILE"), ("write", "upload", "ENOSPC"), ("write", "upload", "EIO"), ("fsync", "upload", "EIO"),
     ("rename", "upload", "EIO"), ("fsync", "folder", "EIO"), ("pwrite64", "wal", "ENOSPC"), ("fdatasync", "wal", "EIO"),
@@ -199,7 +203,7 @@ def test_a_system_call_that_fails(directory: Path, name: str, where: str, error:
     assert ("full" in lines[0]) == (is_told and error in {"ENOSPC", "EDQUOT"})
     assert lines[1].startswith("ACK "), lines
     assert_nothing_lost(directory, promised | acknowledged(done.stdout), attempted=3)
-    assert not (directory / "blobs" / "tmp" / blob).exists()
+    assert not list((directory / "blobs").rglob("*.part"))
 
 
 def test_killed_at_any_moment_under_load(tmp_path: Path) -> None:
