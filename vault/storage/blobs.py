@@ -118,10 +118,9 @@ def _sync_directory(path: Path) -> None:
 class _DiskSink:
     """A file beside where it will stand until ``commit``; any failure poisons it for good."""
 
-    def __init__(self, directory: Path, blob: BlobId) -> None:
-        self._directory = directory
-        self._final = directory / blob
-        self._temporary = directory / f"{blob}{_UNDER_WAY}"
+    def __init__(self, final: Path) -> None:
+        self._final = final
+        self._temporary = final.with_suffix(_UNDER_WAY)
         self._is_published = False
         self._is_poisoned = False
         with _faults("create"):
@@ -155,7 +154,7 @@ class _DiskSink:
                 raise Conflict(f"blob {self._final.name} exists")
             self._temporary.rename(self._final)
             self._is_published = True
-            _sync_directory(self._directory)
+            _sync_directory(self._final.parent)
 
     @contextmanager
     def _step(self, what: str) -> Iterator[None]:
@@ -247,23 +246,23 @@ class DiskBlobs:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def write(self, blob: BlobId, expected_bytes: int = 0) -> AbstractContextManager[BlobSink]:
-        directory = self._directory(blob)
+        final = self._path(blob)
         with _faults("space"):
             space = os.statvfs(self._root)
         if expected_bytes > space.f_bavail * space.f_frsize:
             raise StorageFull("blobs: not enough room for this document", cause="ENOSPC")
         with _faults("directory"):
-            self._must_stand(directory)
-        return _DiskSink(directory, blob)
+            self._must_stand(final.parent)
+        return _DiskSink(final)
 
     def open(self, blob: BlobId, *, is_cold: bool = False) -> BlobReader:
-        return _DiskReader(self._directory(blob) / blob, is_cold=is_cold)
+        return _DiskReader(self._path(blob), is_cold=is_cold)
 
     def delete(self, blob: BlobId) -> None:
-        directory = self._directory(blob)
+        path = self._path(blob)
         with _faults("delete"), suppress(FileNotFoundError):
-            (directory / blob).unlink()
-            _sync_directory(directory)
+            path.unlink()
+            _sync_directory(path.parent)
 
     def list(self) -> Iterator[BlobEntry]:
         with _faults("list"):
@@ -279,16 +278,16 @@ class DiskBlobs:
 
     def discard(self, blob: BlobId) -> None:
         with _faults("delete"):
-            for left in (self._directory(blob) / f"{blob}{_UNDER_WAY}", self._old / blob):
+            for left in (self._path(blob).with_suffix(_UNDER_WAY), self._old / blob):
                 left.unlink(missing_ok=True)
 
     def probe(self) -> None:
         probe_blob(self)
 
-    def _directory(self, blob: BlobId) -> Path:
+    def _path(self, blob: BlobId) -> Path:
         if not is_blob_id(blob):
             raise ValueError("not a blob id")
-        return self._root / blob[:2]
+        return self._root.joinpath(blob[:2], blob)
 
     def _directories(self) -> Iterator[Path]:
         yield from sorted(self._root.glob("[0-9a-f][0-9a-f]"))
