@@ -121,7 +121,8 @@ class Database:
         self._floor = floor or Floor()
         self._engine = open_engine(url, password_file, busy_ms=busy_ms)
         self._readers: list[Connection] = []
-        self._keeps_readers = self.is_sqlite and self._engine.url.database not in {None, "", ":memory:"}
+        self._kept_pen: Connection | None = None
+        self._keeps = self.is_sqlite and self._engine.url.database not in {None, "", ":memory:"}
         self._busy_ms = busy_ms
         self._participants: list[Participant] = []
         self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -167,7 +168,7 @@ class Database:
         is_kept = False
         try:
             yield connection
-            is_kept = self._keeps_readers and len(self._readers) < READERS and not self._closed
+            is_kept = self._keeps and len(self._readers) < READERS and not self._closed
         finally:
             if is_kept:
                 self._readers.append(connection)
@@ -178,14 +179,27 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """The one writing transaction at a time over all processes; for the writer and for migrations only."""
         if self.is_sqlite:
-            with self._alone(), self._engine.connect() as opened:
-                connection = opened.execution_options(coffre_writer=True)
-                with connection.begin():
-                    yield connection
+            with self._alone(), self._pen() as connection, connection.begin():
+                yield connection
             return
         with self._engine.connect() as connection, connection.begin():
             plain.say(connection, _BEGIN_ALONE)
             yield connection
+
+    @contextmanager
+    def _pen(self) -> Iterator[Connection]:
+        """The connection that writes to a SQLite file; put aside for the next one, unless an error left it."""
+        kept, self._kept_pen = self._kept_pen, None
+        connection = kept or self._engine.connect().execution_options(coffre_writer=True)
+        is_kept = False
+        try:
+            yield connection
+            is_kept = self._keeps and not self._closed
+        finally:
+            if is_kept:
+                self._kept_pen = connection
+            else:
+                connection.close()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -243,6 +257,9 @@ class Database:
                 self._writer = None
         while self._readers:
             self._readers.pop().close()
+        if self._kept_pen is not None:
+            self._kept_pen.close()
+            self._kept_pen = None
         self._engine.dispose()
 
     def _start(self) -> None:
