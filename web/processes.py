@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Final
 
 MOST: Final = 4
-"""Processes that are started without being asked for; each keeps some 120 MiB."""
+"""Processes that are started without being asked for; each keeps some 40 MiB of its own."""
 BOARD_BYTES: Final = 1 << 20
 """What each process may show to the others; memory is taken only where something is written."""
 _FLAGS: Final = mmap.PAGESIZE

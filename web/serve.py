@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import gc
 import logging
+import pkgutil
 import socket
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from importlib import import_module
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -16,6 +18,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError
 from gunicorn.http import wsgi
 
+import web
 from kms.errors import KmsError
 from kms.process import harden
 from kms.terminal import Exit
@@ -144,12 +147,21 @@ def serve(settings: WebSettings, ready: Callable[[], None] = lambda: None) -> No
     """
     wsgi.SERVER = "Coffre"  # what the Server header says; there is no setting for it
     must_be_free(settings.web.bind)
+    read_once()
     try:
         with closing(Processes(settings.web.processes or by_default())) as processes:
             Server(settings, processes, ready).run()
     except SystemExit as end:
         # What could not be opened has said why on standard error.
         sys.exit(Exit.UNAVAILABLE if end.code == Arbiter.APP_LOAD_ERROR else end.code)
+
+
+def read_once() -> None:
+    """Import what each process needs, before the forks: they share it."""
+    for module in pkgutil.walk_packages(web.__path__, "web."):
+        if not module.name.startswith("web.translations"):
+            import_module(module.name)
+    gc.freeze()
 
 
 def must_be_free(bind: str) -> None:
