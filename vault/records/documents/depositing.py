@@ -142,9 +142,9 @@ class Deposits:
         judged = list[Fingerprint]()
 
         def judge(sealed: Sealed) -> None:
-            judged.append(rooms.fingerprint(sealed.sha256))
-            with rooms.db.read() as connection:
-                twins = catalogue.same_bytes(connection, judged[-1].known)
+            with rooms.fingerprinted(sealed.sha256) as (prints, connection):
+                judged.append(prints)
+                twins = catalogue.same_bytes(connection, prints.known)
                 if twins:
                     catalogue.refuse_twin(twins, file_of(connection, filing.patient).parts)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
 
 from kms.keys import KeyService, KeyUse, Purpose
 from vault.audit.append import AuditLog
@@ -56,13 +59,22 @@ class Rooms:
 
     def fingerprint(self, sha256: bytes) -> Fingerprint:
         """The fingerprints of a body. Raises KeysUnavailable."""
-        with self.db.read() as connection:
-            macs = standing.versions(connection, standing.VERSIONS)
+        with self.fingerprinted(sha256) as (prints, _):
+            return prints
+
+    @contextmanager
+    def fingerprinted(self, sha256: bytes) -> Iterator[tuple[Fingerprint, Connection]]:
+        """The same, and the snapshot in which the MAC keys in use were looked up: a twin is looked for in it too.
+
+        Only while a rotation of the MAC key goes on is the token asked within it.
+        """
         with key_faults():
             active = self.keys.active(KeyUse.MAC)
         value = self._print(sha256, active)
-        others = [self._print(sha256, mac) for mac in macs if mac != active]
-        return Fingerprint(active, value, frozenset({value, *others}))
+        with self.db.read() as connection:
+            macs = standing.versions(connection, standing.VERSIONS)
+            others = [self._print(sha256, mac) for mac in macs if mac != active]
+            yield Fingerprint(active, value, frozenset({value, *others})), connection
 
     def twin_prints(self, stored: StoredVersion, sha256: str, macs: tuple[int, ...]) -> frozenset[bytes]:
         """Under which fingerprints a twin of a stored version may stand, ``macs`` being all MAC keys in use."""
