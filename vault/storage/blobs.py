@@ -231,8 +231,8 @@ def probe_blob(store: BlobStore) -> None:
 class DiskBlobs:
     """Blobs as files of mode 0600: ``<root>/<first two digits>/<id>``, uploads under way beside them as ``<id>.part``.
 
-    They begin where they will stand: no directory is everybody's, and ext4, which looks for a free inode near the directory, finds
-    one sooner than where all uploads begin and go.
+    They begin where they will stand: no directory is everybody's, and ext4, which looks for a free inode near the directory,
+    finds one sooner than where all uploads begin and go.
     """
 
     def __init__(self, root: Path) -> None:
