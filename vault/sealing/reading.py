@@ -54,6 +54,14 @@ def _refuse(what: str) -> Tampered:
     return Tampered(f"a sealed body failed authentication: {what}", kind="body")
 
 
+def _measured(length: int) -> tuple[int, int]:
+    """How many full chunks a message of ``length`` bytes holds, and the plaintext bytes of the last one. Raises Tampered."""
+    full, rest = divmod(length - PREFIX_BYTES, SEALED_CHUNK_BYTES)
+    if length < PREFIX_BYTES or rest < TAG_BYTES:
+        raise _refuse("impossible length")
+    return full, rest - TAG_BYTES
+
+
 class ChunkReader:
     """Random access to one Cobblestone-256 message of ``length`` bytes that starts at ``offset`` of ``source``."""
 
@@ -71,9 +79,7 @@ class ChunkReader:
 
         ``algorithm`` is HKDF's hash: SHA-512 in Cobblestone, SHA-256 in the specification's own vectors.
         """
-        full, rest = divmod(length - PREFIX_BYTES, SEALED_CHUNK_BYTES)
-        if length < PREFIX_BYTES or rest < TAG_BYTES:
-            raise _refuse("impossible length")
+        full, last_bytes = _measured(length)
         if len(key) != 32:
             raise _refuse("wrong key size")
         prefix = bytearray(PREFIX_BYTES)
@@ -87,8 +93,8 @@ class ChunkReader:
         self._source = source
         self._start = offset + PREFIX_BYTES
         self._last = full
-        self._last_bytes = rest - TAG_BYTES
-        self.size = full * CHUNK_BYTES + self._last_bytes
+        self._last_bytes = last_bytes
+        self.size = full * CHUNK_BYTES + last_bytes
 
     def check_length(self) -> None:
         """Authenticate the last chunk, and with it the length (C2SP: a seek from the end needs it). Raises Tampered."""
@@ -124,26 +130,21 @@ class ChunkReader:
 
 
 class Opener:
-    """One sealed document, open for reading by one thread. ``close`` wipes its key."""
+    """One sealed document, open for reading by one thread. ``close`` wipes its key.
+
+    Header and key commitment are checked with what is read first, front to back or single chunks.
+    """
 
     def __init__(self, key: Secret, body: Body, source: Source) -> None:
-        """Checks header, length and key commitment. Raises Tampered."""
-        if source.size < HEADER_BYTES:
-            raise _refuse("impossible length")
-        header = bytearray(HEADER_BYTES)
-        source.read_into(0, memoryview(header))
-        if header != body.header():
-            raise _refuse("header")
-        self._key = key.copy()
-        self._context = body.context()
-        self._source = source
-        self._chunks = ChunkReader(self._key.view, self._context, source, HEADER_BYTES, source.size - HEADER_BYTES)
-        self._held: bytes | None = None
-
-    @property
-    def size(self) -> int:
+        """Checks the length, and reads nothing yet: a scan is then read at once. Raises Tampered."""
+        full, last_bytes = _measured(source.size - HEADER_BYTES)
+        self.size = full * CHUNK_BYTES + last_bytes
         """Bytes of plaintext."""
-        return self._chunks.size
+        self._key = key.copy()
+        self._body = body
+        self._source = source
+        self._seeking: ChunkReader | None = None
+        self._held: bytes | None = None
 
     def authenticate(self) -> None:
         """Check every byte of the body, without releasing any. Raises Tampered."""
@@ -156,7 +157,7 @@ class Opener:
 
     def authenticate_length(self) -> None:
         """Check the last chunk, which proves the length: enough before a range, whose chunks prove themselves."""
-        self._chunks.check_length()
+        self._chunks().check_length()
 
     def sha256(self) -> bytes:
         """The digest of the plaintext, every byte authenticated and none released: for a check. Raises Tampered."""
@@ -177,28 +178,46 @@ class Opener:
         if self._held is not None:
             yield self._held[start:stop]
             return
-        yield from self._chunks.read(start, stop)
+        yield from self._chunks().read(start, stop)
 
     def close(self) -> None:
         """Wipe the key and let go of held plaintext; idempotent."""
         self._key.wipe()
         self._held = None
 
+    def _check(self, header: memoryview) -> None:
+        if header != self._body.header():
+            raise _refuse("header")
+
+    def _chunks(self) -> ChunkReader:
+        """Random access. The first call checks header and key commitment. Raises Tampered."""
+        if self._seeking is None:
+            header = memoryview(bytearray(HEADER_BYTES))
+            self._source.read_into(0, header)
+            self._check(header)
+            length = self._source.size - HEADER_BYTES
+            self._seeking = ChunkReader(self._key.view, self._body.context(), self._source, HEADER_BYTES, length)
+        return self._seeking
+
     def _decrypt(self, room: bytearray | None = None, chunks: int = BLOCK_CHUNKS) -> Iterator[bytes]:
         """Front to back through the library: yields plaintext, or nothing but empty bytes where it goes to ``room``."""
-        cipher = Cobblestone256Decryptor(self._key.view, self._context)
-        offset, end = HEADER_BYTES, self._source.size
-        sealed = bytearray(min(chunks * SEALED_CHUNK_BYTES, end - offset))  # a scan should not pay for a whole block
+        cipher = Cobblestone256Decryptor(self._key.view, self._body.context())
+        offset, end = 0, self._source.size
+        sealed = bytearray(min(HEADER_BYTES + chunks * SEALED_CHUNK_BYTES, end))  # a scan should not pay for a whole block
         try:
             while offset < end:
                 with memoryview(sealed)[: min(len(sealed), end - offset)] as view:
                     self._source.read_into(offset, view)
+                    if offset == 0:
+                        self._check(view[:HEADER_BYTES])
+                    part = view[HEADER_BYTES:] if offset == 0 else view
                     offset += len(view)
                     if room is None:
-                        yield cipher.update(view)
+                        yield cipher.update(part)
                     else:
-                        cipher.update_into(view, room)
+                        cipher.update_into(part, room)
             last = cipher.finalize()
         except InvalidTag as error:
+            self._chunks()  # says so where it is the key commitment
             raise _refuse("chunk") from error
         yield last if room is None else b""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -71,15 +70,12 @@ class ScopeKeys:
         self._keyring.add_scope(ScopeRow(scope, kind, wrapped, master), self._clock(), copy)
         return scope
 
-    @contextmanager
-    def open(self, scope: ScopeId) -> Iterator[Secret]:
-        """The scope's key for the length of the block; wiped on exit.
+    def open(self, scope: ScopeId) -> Secret:
+        """The scope's key, for the length of a ``with`` block; wiped on exit.
 
         Raises NotFound (erased or never made), KeysUnavailable, Tampered (the wrapped key was altered or swapped).
         """
-        key = self._cached(scope) or self._unwrap(scope)
-        with key:
-            yield key
+        return self._cached(scope) or self._unwrap(scope)
 
     def fetch(self, wanted: Iterable[ScopeId]) -> None:
         """Open several keys at once, for the ``open`` of each that follows: one question to the keyring, one to the token.
