@@ -147,33 +147,35 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A read transaction: one consistent snapshot. Raises StorageUnavailable."""
         try:
-            with self._reader() as connection:
-                snapshot = connection.begin()  # here and not at the first statement: it may be said to the driver itself
+            connection = self._reader()
+            is_whole = False
+            try:
+                plain.begin(connection)
                 yield connection
-                snapshot.rollback()
+                plain.roll_back(connection)
+                is_whole = True
+            finally:
+                self._put_aside(connection, is_whole=is_whole)
         except SQLAlchemyError as error:
             raise _storage_error(error) from error
 
-    @contextmanager
-    def _reader(self) -> Iterator[Connection]:
-        """A connection that nobody else uses meanwhile.
-
-        Those to a SQLite file are put aside as they are: each access reads twice or more, and to have one made ready by the
-        pool, and taken back, costs several times what a snapshot does. Where an error left one, it is not used again.
-        """
+    def _reader(self) -> Connection:
+        """A connection that nobody else uses meanwhile."""
         try:
-            connection = self._readers.pop()
+            return self._readers.pop()
         except IndexError:
-            connection = self._engine.connect()
-        is_kept = False
-        try:
-            yield connection
-            is_kept = self._keeps and len(self._readers) < READERS and not self._closed
-        finally:
-            if is_kept:
-                self._readers.append(connection)
-            else:
-                connection.close()
+            return self._engine.connect()
+
+    def _put_aside(self, connection: Connection, *, is_whole: bool) -> None:
+        """Keep a connection for the next reader.
+
+        Those to a SQLite file stay as they are: each access reads twice or more, and to have one made ready by the pool, and
+        taken back, costs several times what a snapshot does. Where an error left one, it is not used again.
+        """
+        if is_whole and self._keeps and len(self._readers) < READERS and not self._closed:
+            self._readers.append(connection)
+        else:
+            connection.close()
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

@@ -43,8 +43,11 @@ def _prepare_sqlite(engine: Engine, busy_ms: int) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writing = connection.get_execution_options().get("coffre_writer", False)
-        plain.say(connection, "BEGIN IMMEDIATE" if writing else "BEGIN")
+        driver: Any = connection.connection.driver_connection
+        if connection.get_execution_options().get("coffre_writer", False):
+            plain.say(connection, "BEGIN IMMEDIATE")
+        elif not driver.in_transaction:  # else plain.begin has said it
+            plain.say(connection, "BEGIN")
 
 
 def _prepare_postgresql(engine: Engine) -> None:

@@ -94,7 +94,11 @@ class Statement:
         words, order, constants, how = self._in(connection.dialect)
         named = {**constants, **values}
         given = named if order is None else [named[name] for name in order]
-        return _driver(connection, words, lambda driver: take(driver.execute(words, given, **how)))
+        driver: Any = connection.connection.driver_connection
+        try:
+            return take(driver.execute(words, given, **how))
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise _told(connection, words, error) from error
 
     def _in(self, dialect: Dialect) -> _Compiled:
         compiled = self._compiled.get(dialect.name)
@@ -117,6 +121,26 @@ def _one(cursor: Any) -> Any:
 
 def _none(_cursor: Any) -> None:
     return None
+
+
+def begin(connection: Connection) -> None:
+    """Begin a snapshot to read from. Raises SQLAlchemy's own errors.
+
+    On SQLite the driver alone is told, and SQLAlchemy's own transaction begins inside it, at its first statement;
+    on PostgreSQL that begins here and not at the statement, which may be said to the driver.
+    """
+    if connection.dialect.name == "sqlite":
+        say(connection, "BEGIN")
+    else:
+        connection.begin()
+
+
+def roll_back(connection: Connection) -> None:
+    """End what ``begin`` began. Raises SQLAlchemy's own errors."""
+    if connection.in_transaction():
+        connection.rollback()
+    else:
+        say(connection, "ROLLBACK")
 
 
 def say(connection: Connection, words: str) -> None:
@@ -154,8 +178,12 @@ def _driver(connection: Connection, words: str, run: Callable[[Any], Any]) -> An
     try:
         return run(connection.connection.driver_connection)
     except connection.dialect.loaded_dbapi.Error as error:
-        kind = connection.dialect.loaded_dbapi.Error
-        raise DBAPIError.instance(words, None, error, kind, dialect=connection.dialect) from error
+        raise _told(connection, words, error) from error
+
+
+def _told(connection: Connection, words: str, error: Exception) -> BaseException:
+    """SQLAlchemy's own error for one of the driver's."""
+    return DBAPIError.instance(words, None, error, connection.dialect.loaded_dbapi.Error, dialect=connection.dialect)
 
 
 def _exchange(psycopg: Any, server: Any, words: str) -> None:
