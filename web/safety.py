@@ -5,11 +5,11 @@ It must not know who is signed in, nor what the routes do.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import ipaddress
 import secrets
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, current_app, g, request, session
@@ -58,6 +58,8 @@ FIXED_HEADERS = {
     "X-DNS-Prefetch-Control": "off",
     "Cache-Control": "no-store",
 }
+ADDRESSES = 1024
+"""Of which it is remembered whether they are a declared proxy's."""
 CAMERA_PERMISSIONS = FIXED_HEADERS["Permissions-Policy"].replace("camera=()", "camera=(self)")
 """For the one page that photographs papers: no other may ask for the camera."""
 HSTS = "max-age=63072000; includeSubDomains"
@@ -93,8 +95,9 @@ class Shield:
         self._application = application
         self._behind_proxy = ProxyFix(application, x_for=1, x_proto=1, x_host=1)
         self._proxies = proxies(settings)
+        self._is_declared_proxy = lru_cache(ADDRESSES)(self._is_proxy)
 
-    def _is_declared_proxy(self, address: str) -> bool:
+    def _is_proxy(self, address: str) -> bool:
         try:
             found = ipaddress.ip_address(address)
         except ValueError:
@@ -128,6 +131,13 @@ class Visit(dict[str, str], SessionMixin):
     seed: str = ""
     is_fresh: bool = False
 
+    def begin(self, request: Request) -> None:
+        """Take the secret from the session's cookie, else from a cookie of its own; a program's request never comes here."""
+        seed = request.cookies.get(cookie_name("session")) or request.cookies.get(cookie_name("visit"), "")
+        self.is_fresh = len(seed) < 32
+        self.seed = secrets.token_urlsafe(32) if self.is_fresh else seed
+        self["csrf_token"] = hmac.digest(self.seed.encode(), b"coffre anti-forgery v1", "sha256").hex()
+
 
 class Visits(SessionInterface):
     """Gives each browser an anti-forgery secret that follows its session: a new sign-in or another user makes a new one."""
@@ -136,13 +146,8 @@ class Visits(SessionInterface):
         self._settings = settings
 
     def open_session(self, app: Flask, request: Request) -> Visit:  # noqa: ARG002  # Flask's shape
-        """The visit of this request, from the session's cookie, else from a cookie of its own."""
-        seed = request.cookies.get(cookie_name("session")) or request.cookies.get(cookie_name("visit"), "")
-        visit = Visit()
-        visit.is_fresh = len(seed) < 32
-        visit.seed = secrets.token_urlsafe(32) if visit.is_fresh else seed
-        visit["csrf_token"] = hmac.new(visit.seed.encode(), b"coffre anti-forgery v1", hashlib.sha256).hexdigest()
-        return visit
+        """The visit of this request; it begins when somebody asks for its secret."""
+        return Visit()
 
     def save_session(self, app: Flask, session: SessionMixin, response: AnyResponse) -> None:  # noqa: ARG002  # Flask's shape
         """Give the browser its visit cookie once a page has used it."""
@@ -195,6 +200,8 @@ def _visit() -> Visit:
     visit = session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # how Werkzeug opens a LocalProxy
     if not isinstance(visit, Visit):
         raise CsrfRefused
+    if not visit.seed:
+        visit.begin(request)
     return visit
 
 

@@ -5,10 +5,9 @@ It must not know how a session is made or stored. It is the only importer of fla
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
-from flask import Flask, Request, Response, current_app, g, redirect, request, url_for
+from flask import Flask, Response, current_app, g, redirect, request, url_for
 from flask_login import LoginManager, UserMixin, current_user
 
 from kms.caller import SYSTEM, act_for
@@ -80,7 +79,14 @@ def remaining_s() -> int:
     return max(0, (ends_at - vault().clock()) // 1_000_000)
 
 
-def _load(request: Request) -> SignedIn | None:  # Flask-Login's shape
+class Asking(LoginManager):  # type: ignore[misc]  # as above
+    """Asks the vault alone who it is, once a request: Flask-Login would look into a client-side session and a cookie first."""
+
+    def _load_user(self) -> None:  # Flask-Login's name
+        self._update_request_context_with_user(_load())
+
+
+def _load() -> SignedIn | None:
     found = token()
     if not found or len(found) > 512:  # ours have 43 characters
         return None
@@ -114,12 +120,7 @@ def _guard() -> Response | None:
 
 def install(app: Flask) -> None:
     """Make sign-in the default of every route."""
-    # Flask-Login looks for a "remember me" cookie before it asks us; under this name none can ever be preset.
-    app.config["REMEMBER_COOKIE_NAME"] = secrets.token_hex(16)
-    manager = LoginManager()
-    manager.session_protection = None
-    manager.request_loader(_load)
-    manager.init_app(app, add_context_processor=False)
+    app.login_manager = Asking()  # type: ignore[attr-defined]  # not init_app, which would look after a cookie at each answer
     app.before_request(_guard)
 
     @app.context_processor
