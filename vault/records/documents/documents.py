@@ -237,7 +237,7 @@ class Documents:
             stored, description, relation = self._look_up(actor, document, version)
             self._rooms.gate.authorise(actor, ACT_OF[action], relation)
             subject = self._subject(stored, description)
-            note = replace(note_of(relation, size=stored.size), code=form)
+            note = note_of(relation, size=stored.size, code=form)
             granted = Event(action, Outcome.GRANTED, actor, subject, note)
             receipt = self._once(actor, granted, action, document, stored.version, form or "")
         return OpenedDocument(

@@ -53,12 +53,12 @@ def flags(relation: Relation) -> tuple[str, ...]:
     return tuple(name for name, holds in facts.items() if holds)
 
 
-def note_of(relation: Relation, *, size: int | None = None) -> Note:
-    """The circumstances of an access: purpose, break-glass, relation, bytes."""
+def note_of(relation: Relation, *, size: int | None = None, code: str | None = None) -> Note:
+    """The circumstances of an access: purpose, break-glass, relation, bytes, and what ``code`` says of it."""
     purpose = Purpose.BTG if relation.has_breakglass else Purpose.TREAT
     if relation.document_class is DocumentClass.ADMINISTRATIVE:
         purpose = Purpose.HOPERAT
-    return Note(purpose=purpose, is_breakglass=relation.has_breakglass, relation=flags(relation), bytes=size)
+    return Note(purpose=purpose, is_breakglass=relation.has_breakglass, relation=flags(relation), bytes=size, code=code)
 
 
 def integrity_failure(actor: Actor, subject: Subject, error: Tampered, ref: EventId | None = None) -> Event:
