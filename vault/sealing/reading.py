@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import cycle
 from typing import Protocol
 
 from cryptography.cobblestone import Cobblestone256Decryptor
@@ -19,6 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from kms.keys import Secret
 from vault.errors import Tampered
+from vault.sealing.ahead import IN_USE, ahead
 from vault.sealing.documents import (
     BLOCK_BYTES,
     BLOCK_CHUNKS,
@@ -34,8 +37,10 @@ from vault.sealing.documents import (
 
 HELD_BYTES = 4 * BLOCK_BYTES
 """Up to this size the authenticated plaintext is held and released from memory; above, it is decrypted a second time."""
-RELEASED_CHUNKS = 16
-"""What is decrypted at once to be sent: 256 KiB stay in a core's own cache on their way from the disk to the network."""
+READ_CHUNKS = 2 * BLOCK_CHUNKS
+"""What is read at once to be checked, while what was read before is decrypted."""
+RELEASED_CHUNKS = BLOCK_CHUNKS // 2
+"""What is decrypted at once to be sent, while what was decrypted before is on its way."""
 _INFO = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\x00"
 _NONCE_BYTES = 12
 _COBBLESTONE = SHA512()
@@ -149,11 +154,12 @@ class Opener:
     def authenticate(self) -> None:
         """Check every byte of the body, without releasing any. Raises Tampered."""
         if self.size <= HELD_BYTES:
-            self._held = b"".join(self._decrypt())
+            self._held = b"".join(self._decrypt(self._sealed(BLOCK_CHUNKS)))
             return
-        room = bytearray(BLOCK_BYTES + 2 * CHUNK_BYTES)
-        for _ in self._decrypt(room):
-            pass
+        room = bytearray((READ_CHUNKS + 2) * CHUNK_BYTES)
+        with closing(ahead(self._sealed(READ_CHUNKS, IN_USE))) as sealed:
+            for _ in self._decrypt(sealed, room):
+                pass
 
     def authenticate_length(self) -> None:
         """Check the last chunk, which proves the length: enough before a range, whose chunks prove themselves."""
@@ -162,16 +168,17 @@ class Opener:
     def sha256(self) -> bytes:
         """The digest of the plaintext, every byte authenticated and none released: for a check. Raises Tampered."""
         digest = hashlib.sha256()
-        for block in self._decrypt():
-            digest.update(block)
+        with closing(ahead(self._decrypt(self._sealed(BLOCK_CHUNKS)))) as blocks:
+            for block in blocks:
+                digest.update(block)
         return digest.digest()
 
     def whole(self) -> Iterator[bytes]:
-        """Every byte, in blocks of about 256 KiB. Call ``authenticate`` first; each block is authenticated again."""
+        """Every byte, in blocks of about 512 KiB. Call ``authenticate`` first; each block is authenticated again."""
         if self._held is not None:
             yield self._held
             return
-        yield from self._decrypt(chunks=RELEASED_CHUNKS)
+        yield from ahead(self._decrypt(self._sealed(RELEASED_CHUNKS)))
 
     def range(self, start: int, stop: int) -> Iterator[bytes]:
         """The bytes ``start`` to ``stop`` (exclusive). Call ``authenticate_length`` (or ``authenticate``) first."""
@@ -199,23 +206,29 @@ class Opener:
             self._seeking = ChunkReader(self._key.view, self._body.context(), self._source, HEADER_BYTES, length)
         return self._seeking
 
-    def _decrypt(self, room: bytearray | None = None, chunks: int = BLOCK_CHUNKS) -> Iterator[bytes]:
-        """Front to back through the library: yields plaintext, or nothing but empty bytes where it goes to ``room``."""
-        cipher = Cobblestone256Decryptor(self._key.view, self._body.context())
+    def _sealed(self, chunks: int, rooms: int = 1) -> Iterator[memoryview]:
+        """The message from front to back, ``chunks`` at once, into ``rooms`` kept buffers in turn. Checks the header."""
         offset, end = 0, self._source.size
-        sealed = bytearray(min(HEADER_BYTES + chunks * SEALED_CHUNK_BYTES, end))  # a scan should not pay for a whole block
+        size = min(HEADER_BYTES + chunks * SEALED_CHUNK_BYTES, end)  # a scan should not pay for a whole block
+        for room in cycle([bytearray(size) for _ in range(rooms)]):
+            view = memoryview(room)[: end - offset]
+            self._source.read_into(offset, view)
+            if offset == 0:
+                self._check(view[:HEADER_BYTES])
+            yield view[HEADER_BYTES:] if offset == 0 else view
+            offset += len(view)
+            if offset == end:
+                return
+
+    def _decrypt(self, sealed: Iterator[memoryview], room: bytearray | None = None) -> Iterator[bytes]:
+        """The message through the library: yields plaintext, or nothing but empty bytes where it goes to ``room``."""
+        cipher = Cobblestone256Decryptor(self._key.view, self._body.context())
         try:
-            while offset < end:
-                with memoryview(sealed)[: min(len(sealed), end - offset)] as view:
-                    self._source.read_into(offset, view)
-                    if offset == 0:
-                        self._check(view[:HEADER_BYTES])
-                    part = view[HEADER_BYTES:] if offset == 0 else view
-                    offset += len(view)
-                    if room is None:
-                        yield cipher.update(part)
-                    else:
-                        cipher.update_into(part, room)
+            for part in sealed:
+                if room is None:
+                    yield cipher.update(part)
+                else:
+                    cipher.update_into(part, room)
             last = cipher.finalize()
         except InvalidTag as error:
             self._chunks()  # says so where it is the key commitment
