@@ -6,11 +6,12 @@ the scope key. Format: docs/format.md, "Sealed fields".
 
 from __future__ import annotations
 
-import hmac
 import os
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from kms.keys import Secret
 from vault.errors import Tampered
@@ -23,7 +24,7 @@ _INFO = b"coffre/field-key/v1"
 
 
 def _cipher(scope_key: Secret) -> AESGCM:
-    return AESGCM(hmac.digest(scope_key.view, _INFO + b"\x01", "sha256"))  # HKDF-Expand of one block
+    return AESGCM(HKDFExpand(SHA256(), 32, _INFO).derive(scope_key.view))
 
 
 def seal_field(scope_key: Secret, context: bytes, plaintext: bytes | bytearray) -> bytes:

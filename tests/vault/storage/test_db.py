@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from tests.vault.storage.sql import run
 from vault.errors import BadSettings, Conflict, StorageUnavailable
 from vault.settings import DatabaseSettings
+from vault.storage import plain
 from vault.storage.db import Database
 
 
@@ -90,6 +91,20 @@ def test_forty_threads_lose_nothing(db: Database) -> None:
     for thread in threads:
         thread.join()
     assert numbers(db) == list(range(400))
+
+
+def test_a_reader_that_fails_leaves_no_snapshot_open(db: Database) -> None:
+    """Whoever uses the connection next must see what is written meanwhile."""
+
+    def read_and_fail() -> None:
+        with db.read() as connection:
+            plain.first(connection, "SELECT n FROM things")
+            raise Conflict("no")
+
+    with pytest.raises(Conflict):
+        read_and_fail()
+    db.write(insert(3))
+    assert numbers(db) == [3]
 
 
 def test_writing_inside_a_write_is_a_mistake_that_shows(db: Database) -> None:
