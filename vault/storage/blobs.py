@@ -297,13 +297,16 @@ class DiskBlobs:
         yield from sorted(self._root.glob("[0-9a-f][0-9a-f]"))
 
     def _must_stand(self, directory: Path) -> None:
-        """Make it where it is missing, and its name durable: whoever made it may have been cut off before. Raises OSError."""
+        """Make it where it is missing, and its name durable: whoever made it may have been cut off before. Raises OSError.
+
+        What others have made meanwhile is durable with it.
+        """
         if directory in self._standing and directory.is_dir():
             return
-        self._standing.discard(directory)
         directory.mkdir(mode=0o700, exist_ok=True)
+        standing = set(self._directories())
         _sync_directory(self._root)
-        self._standing.add(directory)
+        self._standing = standing
 
 
 def _entries(directory: Path, ending: str = "") -> Iterator[BlobEntry]:
