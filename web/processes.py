@@ -79,7 +79,7 @@ class Processes:
         return self._doors[self.number][0] if self._doors else None
 
     def owner(self, address: str) -> int:
-        """The process to which an IP address belongs: neighbours are dealt out in turn, this machine itself is the first one's."""
+        """The process to which an IP address belongs: neighbours are dealt out in turn, this machine is the first one's."""
         try:
             number = int(ipaddress.ip_address(address.partition("%")[0]))
         except ValueError:

@@ -157,7 +157,7 @@ class AuditLog:
         self.keyring = keyring
         self.tenant = tenant
         self.clock = clock
-        self.references = References(keyring, self.keys, random)
+        self.references = References(keyring, self.keys, random, monotonic)
         self._open_key = open_key
         self._monotonic = monotonic
         self._random = random

@@ -6,6 +6,7 @@ It must not know patients' records. Erasing a row makes the patient's log groups
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -19,25 +20,36 @@ from vault.storage.schema import log_salts
 
 CACHE = 4_096
 """Patients whose log keys stay in memory: a day's work of a large practice."""
+KNOWN_S = 120.0
+"""How long one is known without being looked up: another process may have erased the patient."""
 
 
 class References:
     """Reference and keys of each patient, by patient id (to write) or by index value (to read). Thread-safe."""
 
-    def __init__(self, keyring: Database, keys: Callable[[], LogKeys], random: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        keyring: Database,
+        keys: Callable[[], LogKeys],
+        random: Callable[[int], bytes],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._db = keyring
+        self._monotonic = monotonic
         self._keys = keys
         self._random = random
         self._derived = lru_cache(maxsize=CACHE)(lambda reference, salt: self._keys().patient(reference, salt))
-        self._cache: OrderedDict[PatientId, PatientKeys] = OrderedDict()
+        self._cache: OrderedDict[PatientId, tuple[float, PatientKeys]] = OrderedDict()
         self._lock = threading.Lock()
 
     def find(self, patient: PatientId) -> PatientKeys | None:
         """The patient's keys, None where the log has never known them or has forgotten them."""
         with self._lock:
-            if patient in self._cache:
+            looked_up_at, keys = self._cache.get(patient, (-KNOWN_S, None))
+            if self._monotonic() - looked_up_at < KNOWN_S:
                 self._cache.move_to_end(patient)
-                return self._cache[patient]
+                return keys
+            self._cache.pop(patient, None)
         with self._db.read() as connection:
             row = connection.execute(
                 select(log_salts.c.reference, log_salts.c.salt).where(log_salts.c.patient == patient)
@@ -74,6 +86,7 @@ class References:
         self._db.write(work)
         with self._lock:
             self._cache.pop(patient, None)
+        self._derived.cache_clear()
         return known.blind if known else None
 
     def by_blind(self, blinds: Iterable[bytes]) -> dict[bytes, tuple[PatientId, PatientKeys]]:
@@ -97,7 +110,7 @@ class References:
 
     def _remember(self, patient: PatientId, keys: PatientKeys) -> PatientKeys:
         with self._lock:
-            self._cache[patient] = keys
+            self._cache[patient] = (self._monotonic(), keys)
             while len(self._cache) > CACHE:
                 self._cache.popitem(last=False)
         return keys

@@ -268,6 +268,20 @@ def test_somebody_who_asks_for_an_unknown_patient_makes_no_salt(rig: Rig) -> Non
         assert connection.execute(select(log_salts)).all() == []
 
 
+def test_another_process_has_forgotten_a_patient(rig: Rig, clock: Clock) -> None:
+    """What this one remembers of the patient is looked up again within two minutes."""
+    rig.log.record(created(1))
+    other = rig.reopened()
+    other.log.references.forget(patient(1))
+    other.close()
+    clock.advance(seconds=119)
+    assert rig.log.references.find(patient(1)) is not None
+    clock.advance(seconds=2)
+    assert rig.log.references.find(patient(1)) is None
+    rig.log.record(Event(Action.ACCESS_DENIED, Outcome.DENIED, person(1), Subject(patient=patient(1)), Note(code="not_found")))
+    assert everything(rig)[-1].subject == {"asked": patient(1)}
+
+
 def test_hostile_text_is_bounded_and_kept_as_text(rig: Rig) -> None:
     client = Client("\x1b[31m10.0.0.1" * 1000, "Agent\r\nSet-Cookie: x" * 1000, "\ud800poste")
     rig.log.record(Event(Action.AUTH_LOGIN, Outcome.DENIED, Anonymous("h" * 1_000_000, is_known=False, client=client)))
