@@ -7,7 +7,7 @@ which proves the length, were checked (C2SP ``chunked-encryption`` v1, "Implemen
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import cycle
 from typing import Protocol
@@ -51,6 +51,10 @@ class Source(Protocol):
 
     @property
     def size(self) -> int: ...
+    @property
+    def waits(self) -> bool:
+        """Whether reading waits for a disk or a line, so that it pays to read ahead."""
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` from ``offset``. Raises Tampered where the blob ends before."""
 
@@ -157,7 +161,8 @@ class Opener:
             self._held = b"".join(self._decrypt(self._sealed(BLOCK_CHUNKS)))
             return
         room = bytearray((READ_CHUNKS + 2) * CHUNK_BYTES)
-        with closing(ahead(self._sealed(READ_CHUNKS, IN_USE))) as sealed:
+        sealed = ahead(self._sealed(READ_CHUNKS, IN_USE)) if self._source.waits else self._sealed(BLOCK_CHUNKS)
+        with closing(sealed):
             for _ in self._decrypt(sealed, room):
                 pass
 
@@ -206,7 +211,7 @@ class Opener:
             self._seeking = ChunkReader(self._key.view, self._body.context(), self._source, HEADER_BYTES, length)
         return self._seeking
 
-    def _sealed(self, chunks: int, rooms: int = 1) -> Iterator[memoryview]:
+    def _sealed(self, chunks: int, rooms: int = 1) -> Generator[memoryview, None, None]:
         """The message from front to back, ``chunks`` at once, into ``rooms`` kept buffers in turn. Checks the header."""
         offset, end = 0, self._source.size
         size = min(HEADER_BYTES + chunks * SEALED_CHUNK_BYTES, end)  # a scan should not pay for a whole block

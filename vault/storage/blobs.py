@@ -42,6 +42,10 @@ class BlobReader(Protocol):
 
     @property
     def size(self) -> int: ...
+    @property
+    def waits(self) -> bool:
+        """Whether reading waits for a disk or a line, so that it pays to read ahead."""
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` from ``offset``. Raises Tampered where the blob ends before, StorageUnavailable."""
 
@@ -171,6 +175,8 @@ class _DiskSink:
 
 
 class _DiskReader:
+    waits = True
+
     def __init__(self, blob: BlobId, path: str, *, is_cold: bool) -> None:
         try:
             # Non-blocking, so that a FIFO put where a blob should be can't hold the thread; it has no effect on files.

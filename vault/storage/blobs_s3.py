@@ -159,6 +159,8 @@ class _S3Reader:
     What was streamed in order is kept, still sealed, in an unlinked local file: the second pass costs no second transfer.
     """
 
+    waits = True
+
     def __init__(self, client: Any, bucket: str, key: str) -> None:
         self._client = client
         self._place = {"Bucket": bucket, "Key": key}

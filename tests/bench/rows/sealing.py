@@ -69,6 +69,8 @@ def seal() -> Iterator[Figure]:
 class _Memory:
     """A sealed body in memory."""
 
+    waits = False
+
     def __init__(self, data: bytes) -> None:
         self._view = memoryview(data)
         self.size = len(data)

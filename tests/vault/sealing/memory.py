@@ -14,8 +14,9 @@ BODY = Body(TenantId("a" * 32), BlobId("b" * 32), DocumentId("c" * 32), 1)
 class Bytes:
     """``Source`` over a bytes object; counts what was read."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, waits: bool = False) -> None:
         self.data = data
+        self.waits = waits
         self.reads = 0
 
     @property

@@ -192,18 +192,32 @@ def test_every_extension_is_refused(length: int) -> None:
         refuse(blob + more)
 
 
-def test_bits_anywhere_in_a_large_body_are_found() -> None:
+@pytest.mark.parametrize("waits", [False, True])
+def test_bits_anywhere_in_a_large_body_are_found(waits: bool) -> None:
+    """Also where it is read ahead by another thread, of which nothing is left."""
     blob, _ = seal(os.urandom(HELD_BYTES + 3 * CHUNK_BYTES + 5))
     for at in range(HEADER_BYTES + 56, len(blob), 99_991):
         forged = bytearray(blob)
         forged[at] ^= 0x40
-        refuse(bytes(forged))
+        with pytest.raises(Tampered):
+            Opener(Secret(KEY), BODY, Bytes(bytes(forged), waits=waits)).authenticate()
+    assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
 
 
-def test_a_flipped_bit_in_a_large_body_is_found_before_any_byte_leaves() -> None:
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_large_body_that_is_read_ahead_is_the_same(waits: bool) -> None:
+    plaintext = os.urandom(HELD_BYTES + 5 * BLOCK_BYTES + 7)
+    opener = Opener(Secret(KEY), BODY, Bytes(seal(plaintext)[0], waits=waits))
+    opener.authenticate()
+    assert b"".join(opener.whole()) == plaintext
+    assert opener.sha256() == hashlib.sha256(plaintext).digest()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_flipped_bit_in_a_large_body_is_found_before_any_byte_leaves(waits: bool) -> None:
     blob = bytearray(seal(os.urandom(HELD_BYTES + CHUNK_BYTES))[0])
     blob[-1] ^= 1
-    opener = Opener(Secret(KEY), BODY, Bytes(bytes(blob)))
+    opener = Opener(Secret(KEY), BODY, Bytes(bytes(blob), waits=waits))
     with pytest.raises(Tampered):
         opener.authenticate()
     with pytest.raises(Tampered):
