@@ -79,9 +79,9 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hin
                 self.cfg.set(name, value)
 
     def _number(self, arbiter: Any, worker: Any) -> None:
-        """Before a fork: the lowest number that no living process has."""
-        taken = {each.number for each in arbiter.WORKERS.values()}
-        worker.number = next(number for number in range(len(taken) + 1) if number not in taken)
+        """Before a fork: a number that no living process has, or one shared for a while: SIGHUP replaces them all at once."""
+        taken = [each.number for each in arbiter.WORKERS.values()]
+        worker.number = min(range(self.processes.count), key=taken.count)
 
     def _become(self, _arbiter: Any, worker: Any) -> None:
         """After the fork: this process knows which one it is."""
@@ -99,7 +99,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hin
             vault.people.serve(self._settings.vault.mail, _report)
             vault.patrol.start(_report)
         else:
-            vault.auditing.serve("web", _report, is_alone=False)
+            vault.auditing.serve("web", _report, is_first=False)
         return create_app(self._settings, vault, self.processes)
 
     def _is_wanted(self) -> bool:
@@ -157,7 +157,7 @@ def serve(settings: WebSettings, ready: Callable[[], None] = lambda: None) -> No
 
 
 def read_once() -> None:
-    """Import what each process needs, before the forks: they share it."""
+    """Import what each process needs, before the forks: they share it. The translations' are a program of their own."""
     for module in pkgutil.walk_packages(web.__path__, "web."):
         if not module.name.startswith("web.translations"):
             import_module(module.name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.caller import Caller
-from tests.attacks.instance import Instance
+from tests.attacks.instance import Instance, served
 from tests.demonstration import copy
 from tests.journeys.papers import scan
 from vault.demo.stage import Demo
@@ -20,12 +20,8 @@ LIMIT_MIB = 8
 def installation(pristine: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """An installation of this file's own, served, with a small limit."""
     room = tmp_path_factory.mktemp("attacked")
-    served = Instance(room, copy(pristine, room), {"COFFRE_LIMITS_DOCUMENT_MIB": str(LIMIT_MIB)})
-    served.start()
-    yield served
-    status = served.stop()
-    assert "Traceback" not in served.words(), served.words()[-3000:]
-    assert status == 0, served.words()[-3000:]
+    with served(room, copy(pristine, room), {"COFFRE_LIMITS_DOCUMENT_MIB": str(LIMIT_MIB)}) as instance:
+        yield instance
 
 
 @pytest.fixture

@@ -181,6 +181,17 @@ class Instance:
         return {**rows, "blobs": set(self.blobs()), "tmp": sorted(path.name for path in (self.room / "tmp").rglob("*"))}
 
 
+@contextmanager
+def served(room: Path, demo: Demo, settings: dict[str, str]) -> Iterator[Instance]:
+    """An installation that serves for the length of the block, and must then end well, without a traceback in its words."""
+    instance = Instance(room, demo, settings)
+    instance.start()
+    yield instance
+    status = instance.stop()
+    assert "Traceback" not in instance.words(), instance.words()[-3000:]
+    assert status == 0, instance.words()[-3000:]
+
+
 def events(auditor: Caller, *actions: str) -> list[dict[str, Any]]:
     """The newest events of these actions, as the auditor sees them."""
     answer = auditor.post_json("/api/v1/audit/search", {"actions": list(actions), "limit": 100})

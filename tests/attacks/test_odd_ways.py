@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.caller import Answer, Caller
-from tests.attacks.instance import Instance
+from tests.attacks.instance import Instance, served
 from tests.demonstration import copy
 from vault.demo.stage import Demo
 
@@ -29,11 +29,8 @@ PROMPT_S = 20
 @pytest.fixture(scope="module")
 def installation(pristine: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     room = tmp_path_factory.mktemp("odd")
-    served = Instance(room, copy(pristine, room), {"COFFRE_LIMITS_DOCUMENT_MIB": str(VAST_MIB)})
-    served.start()
-    yield served
-    assert served.stop() == 0, served.words()[-3000:]
-    assert "Traceback" not in served.words(), served.words()[-3000:]
+    with served(room, copy(pristine, room), {"COFFRE_LIMITS_DOCUMENT_MIB": str(VAST_MIB)}) as instance:
+        yield instance
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.caller import Caller
-from tests.attacks.instance import Instance, events
+from tests.attacks.instance import Instance, events, served
 from tests.demonstration import copy
 from vault.demo.stage import Demo
 
@@ -25,14 +25,10 @@ PATIENCE_S = 60
 
 
 @pytest.fixture(scope="module")
-def served(pristine: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+def several(pristine: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     room = tmp_path_factory.mktemp("several")
-    instance = Instance(room, copy(pristine, room), {"COFFRE_WEB_PROCESSES": str(PROCESSES)})
-    instance.start()
-    yield instance
-    status = instance.stop()
-    assert "Traceback" not in instance.words(), instance.words()[-3000:]
-    assert status == 0, instance.words()[-3000:]
+    with served(room, copy(pristine, room), {"COFFRE_WEB_PROCESSES": str(PROCESSES)}) as instance:
+        yield instance
 
 
 def at(caller: Caller, number: int) -> Caller:
@@ -59,8 +55,8 @@ def awaited(is_so: Callable[[], bool]) -> bool:
     return True
 
 
-def test_every_workplace_is_served_and_the_log_is_one(served: Instance, paper: Callable[[str], bytes]) -> None:
-    claire = served.sign_in("claire.martin")
+def test_every_workplace_is_served_and_the_log_is_one(several: Instance, paper: Callable[[str], bytes]) -> None:
+    claire = several.sign_in("claire.martin")
     patient = claire.new_patient("Répartie")
     filed: dict[int, str] = {}
     content = {number: paper(f"poste {number}") for number in range(2 * PROCESSES)}
@@ -78,14 +74,16 @@ def test_every_workplace_is_served_and_the_log_is_one(served: Instance, paper: C
     assert len(filed) == len(content)
     for number, document in filed.items():  # what one process filed, the next one opens
         assert at(claire, number + 1).content(document).body == content[number]
-    assert served.verified("audit")["ok"]
-    assert served.verified("documents")["ok"]
-    opened = [each for each in events(served.sign_in("nadia.roche"), "document.download") if each["document"] in filed.values()]
+    assert several.verified("audit")["ok"]
+    assert several.verified("documents")["ok"]
+    opened = [
+        each for each in events(several.sign_in("nadia.roche"), "document.download") if each["document"] in filed.values()
+    ]
     assert len(opened) == len(filed)
 
 
-def test_what_is_remembered_of_a_workplace_is_found_by_each_of_its_connections(served: Instance) -> None:
-    claire = served.sign_in("claire.martin")
+def test_what_is_remembered_of_a_workplace_is_found_by_each_of_its_connections(several: Instance) -> None:
+    claire = several.sign_in("claire.martin")
     patient = claire.new_patient("Reprise")
     for number in range(PROCESSES):
         here, elsewhere = at(claire, number), at(claire, number + 1)
@@ -101,8 +99,8 @@ def test_what_is_remembered_of_a_workplace_is_found_by_each_of_its_connections(s
         assert last.status == 201, (last.status, last.body)
 
 
-def test_a_session_that_ended_has_ended_everywhere(served: Instance) -> None:
-    paul = served.sign_in("paul.lemaire")
+def test_a_session_that_ended_has_ended_everywhere(several: Instance) -> None:
+    paul = several.sign_in("paul.lemaire")
     for number in range(PROCESSES):
         assert at(paul, number).get("/api/v1/me").status == 200
     assert at(paul, 1).call("DELETE", "/api/v1/sessions/current").status == 204
@@ -110,14 +108,14 @@ def test_a_session_that_ended_has_ended_everywhere(served: Instance) -> None:
         assert at(paul, number).get("/api/v1/me").status == 401
 
 
-def test_the_numbers_for_monitoring_are_those_of_all(served: Instance) -> None:
+def test_the_numbers_for_monitoring_are_those_of_all(several: Instance) -> None:
     def counted() -> int:
-        lines = served.caller().get("/metrics").text.splitlines()
+        lines = several.caller().get("/metrics").text.splitlines()
         return sum(int(line.split()[-1]) for line in lines if line.startswith('coffre_requests_total{endpoint="status.alive"'))
 
     before = counted()
     for number in range(PROCESSES):
-        assert at(served.caller(), number).get("/healthz").status == 200
+        assert at(several.caller(), number).get("/healthz").status == 200
     assert counted() == before + PROCESSES
 
 
@@ -140,3 +138,23 @@ def test_one_that_dies_takes_nothing_with_it_and_comes_back(fresh: Instance, pap
     fresh.stop()
     assert fresh.verified("audit")["ok"]
     assert fresh.verified("documents")["ok"]
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(("sign", "count"), [(signal.SIGHUP, PROCESSES), (signal.SIGTTIN, PROCESSES + 1)])
+def test_signs_of_the_server_library_end_nothing(fresh: Instance, sign: signal.Signals, count: int) -> None:
+    """SIGHUP, which a closed terminal sends too, replaces every process; SIGTTIN adds one: for a while two have one number."""
+    fresh.settings["COFFRE_WEB_PROCESSES"] = str(PROCESSES)
+    fresh.start()
+    claire = fresh.sign_in("claire.martin")
+    assert awaited(lambda: all(at(claire, number).get("/healthz").status == 200 for number in range(PROCESSES)))
+    before = set(workers(fresh))
+    assert fresh.process is not None
+    fresh.process.send_signal(sign)
+    assert awaited(lambda: len(set(workers(fresh)) - before) == count - (0 if sign is signal.SIGHUP else PROCESSES))
+    assert awaited(lambda: len(workers(fresh)) == count)
+    for number in range(2 * PROCESSES):
+        assert at(claire, number).get("/api/v1/me").status == 200
+    assert fresh.stop() == 0, fresh.words()[-3000:]
+    assert "Traceback" not in fresh.words(), fresh.words()[-3000:]
+    assert fresh.verified("audit")["ok"]

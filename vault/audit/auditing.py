@@ -119,15 +119,15 @@ class Auditing(Reviewing):
         report: Callable[[VaultError], None],
         hourly: Callable[[], object] = lambda: None,
         *,
-        is_alone: bool = True,
+        is_first: bool = True,
     ) -> None:
         """Keep the log of a serving process: start event, heartbeats, checkpoints.
 
-        ``report`` hears of trouble in the background; ``hourly`` is done beside. Not ``is_alone``: another process of the same
+        ``report`` hears of trouble in the background; ``hourly`` is done beside. Not ``is_first``: another process of the same
         service looks for alerts and empties what has expired. Raises LogUnavailable.
         """
         run = this_run(source)
-        if is_alone:
+        if is_first:
             purge = partial(self.retention.purge, System("upkeep"), Durations())
             keeper = Keeper(self._log, self.checkpoints, run, report, detect=self.review.run, purge=purge, hourly=hourly)
         else:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import closing, suppress
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -24,10 +24,10 @@ IN_USE: Final = DEPTH + 2
 _HELPERS = threading.BoundedSemaphore(HELPERS)
 
 
-def ahead(blocks: Iterator[T]) -> Generator[T, None, None]:
+def ahead(blocks: Generator[T, None, None]) -> Generator[T, None, None]:
     """The same blocks in the same order, made in a thread of their own where one is free.
 
-    What ``blocks`` raises is raised here, in its place. Closing this ends the thread before it returns.
+    What ``blocks`` raises is raised here, in its place. Closing this closes ``blocks`` and ends the thread before it returns.
     """
     if not _HELPERS.acquire(blocking=False):
         yield from blocks
@@ -38,17 +38,18 @@ def ahead(blocks: Iterator[T]) -> Generator[T, None, None]:
         _HELPERS.release()
 
 
-def _made(blocks: Iterator[T]) -> Generator[T, None, None]:
+def _made(blocks: Generator[T, None, None]) -> Generator[T, None, None]:
     waiting: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(DEPTH)
     is_over = threading.Event()
 
     def make() -> None:
         end: BaseException | None = None
         try:
-            for block in blocks:
-                waiting.put((block,))
-                if is_over.is_set():
-                    break
+            with closing(blocks):
+                for block in blocks:
+                    waiting.put((block,))
+                    if is_over.is_set():
+                        break
         except BaseException as error:  # noqa: BLE001  # carried to the caller, who raises it
             end = error
         waiting.put(end)

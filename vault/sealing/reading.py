@@ -225,7 +225,7 @@ class Opener:
             if offset == end:
                 return
 
-    def _decrypt(self, sealed: Iterator[memoryview], room: bytearray | None = None) -> Iterator[bytes]:
+    def _decrypt(self, sealed: Iterator[memoryview], room: bytearray | None = None) -> Generator[bytes, None, None]:
         """The message through the library: yields plaintext, or nothing but empty bytes where it goes to ``room``."""
         cipher = Cobblestone256Decryptor(self._key.view, self._body.context())
         try:

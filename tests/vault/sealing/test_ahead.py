@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 
 import pytest
@@ -17,19 +17,19 @@ def helpers() -> int:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
 def test_the_same_blocks_in_the_same_order(count: int) -> None:
-    assert list(ahead(iter(range(count)))) == list(range(count))
+    assert list(ahead(number for number in range(count))) == list(range(count))
     assert helpers() == 0
 
 
 def test_they_are_made_by_another_thread() -> None:
-    def made() -> Iterator[str]:
+    def made() -> Generator[str, None, None]:
         yield threading.current_thread().name
 
     assert list(ahead(made())) == ["ahead"]
 
 
 def test_an_error_comes_after_what_was_made_before_it() -> None:
-    def made() -> Iterator[int]:
+    def made() -> Generator[int, None, None]:
         yield 1
         raise OSError("the disk")
 
@@ -64,7 +64,7 @@ def test_no_more_blocks_than_said_exist_at_once() -> None:
 def test_who_stops_in_the_middle_leaves_no_thread() -> None:
     ended = threading.Event()
 
-    def made() -> Iterator[int]:
+    def made() -> Generator[int, None, None]:
         try:
             yield from range(1_000_000)
         finally:
@@ -74,14 +74,15 @@ def test_who_stops_in_the_middle_leaves_no_thread() -> None:
         assert next(taken) == 0
         assert helpers() == 1
     assert helpers() == 0
+    assert ended.is_set()
 
 
 def test_where_all_helpers_are_busy_the_caller_does_the_work() -> None:
-    busy = [ahead(iter(range(100))) for _ in range(HELPERS)]
+    busy = [ahead(number for number in range(100)) for _ in range(HELPERS)]
     for each in busy:
         next(each)
 
-    def made() -> Iterator[str]:
+    def made() -> Generator[str, None, None]:
         yield threading.current_thread().name
 
     assert list(ahead(made())) == [threading.current_thread().name]
