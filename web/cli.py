@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -43,7 +44,18 @@ def exit_code(error: VaultError | KmsError) -> Exit:
     return Exit.UNAVAILABLE if isinstance(error, UNAVAILABLE) else Exit.WRONG_USE
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Verbs(click.Group):
+    """The verbs; one that is left at its question says so, and never with the exit status of a failed check."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.Abort:
+            click.echo(err=True)  # the question stands on an open line
+            raise click.UsageError("Stopped at this question. Without a terminal, options answer it: see --help.") from None
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option(
     "--config",
     type=click.Path(path_type=Path),

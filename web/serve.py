@@ -124,9 +124,11 @@ def opened(settings: WebSettings) -> Vault:
 
 
 def _hourly(vault: Vault) -> None:
-    """What waits for nobody: the rest of decided disposals, and the end of what is in quarantine."""
-    vault.disposals.finish()
-    vault.quarantine.expire()
+    """What waits for nobody: the rest of decided disposals, and the end of what is in quarantine, whatever becomes of those."""
+    try:
+        vault.disposals.finish()
+    finally:
+        vault.quarantine.expire()
 
 
 def _report(error: VaultError) -> None:

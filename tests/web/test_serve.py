@@ -9,9 +9,10 @@ import pytest
 from gunicorn.errors import AppImportError
 
 from kms.settings import KmsSettings
-from vault.errors import BadSettings
+from tests.web.conftest import Practice
+from vault.errors import BadSettings, StorageUnavailable
 from vault.settings import BlobSettings, DatabaseSettings, LimitSettings, VaultSettings
-from web.serve import must_be_free, opened
+from web.serve import _hourly, must_be_free, opened
 from web.settings import WebSettings, WebTable
 
 
@@ -37,3 +38,16 @@ def test_a_vault_that_can_not_be_opened_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(AppImportError, match=r"^coffre: the server can't start: .+ \(code storage_unavailable: ") as end:
         opened(WebSettings(WebTable(), settings))
     assert "\n" not in str(end.value)
+
+
+def test_a_disposal_that_can_not_end_keeps_no_expired_file(practice: Practice, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = list[str]()
+
+    def fail() -> None:
+        raise StorageUnavailable("the disk is away")
+
+    monkeypatch.setattr(practice.vault.disposals, "finish", fail)
+    monkeypatch.setattr(practice.vault.quarantine, "expire", lambda: done.append("expired"))
+    with pytest.raises(StorageUnavailable):  # the log's keeper hears of it
+        _hourly(practice.vault)
+    assert done == ["expired"]

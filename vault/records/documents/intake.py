@@ -40,7 +40,6 @@ class Intake:
     def __iter__(self) -> Iterator[bytes]:
         """The blocks of the body. Raises UnsupportedType (from the head), TooLarge, IncompleteBody, EmptyDocument."""
         block = self._first()
-        recognise(self._head)
         while block:
             self.size += len(block)
             self._refuse_over(self.size)
@@ -65,13 +64,14 @@ class Intake:
             raise DigestMismatch("the bytes received do not have the announced SHA-256")
 
     def _first(self) -> bytes:
-        block = self._read(BLOCK_BYTES)
-        if not block:
+        """The first block; its head is judged before more is waited for."""
+        self._head = self._read(HEAD_BYTES)
+        if not self._head:
             if self.declared:
                 raise IncompleteBody("the sender stopped before the first byte", received=0, announced=self.declared)
             raise EmptyDocument("no byte was received")
-        self._head = block[:HEAD_BYTES]
-        return block
+        recognise(self._head)
+        return self._head + self._read(BLOCK_BYTES - HEAD_BYTES)
 
     def _read(self, size: int) -> bytes:
         """Exactly ``size`` bytes, or what was left: small pieces from a socket are joined, so that sealing works in blocks."""

@@ -29,6 +29,7 @@ from vault.errors import (
     VaultError,
 )
 from vault.model import DocumentId, PatientId
+from vault.rendering.recognise import HEAD_BYTES
 from vault.settings import MIB, LimitSettings
 
 
@@ -240,6 +241,13 @@ def test_a_cut_upload_leaves_nothing(desk: Desk, share: float, error: type[Excep
     body = Broken(data, int(len(data) * share), error)
     with pytest.raises(IncompleteBody):
         desk.deposit(data=data, body=body, declared_size=len(data))
+    assert_nothing_kept(desk)
+
+
+def test_what_it_is_not_is_told_before_more_than_its_head_is_waited_for(desk: Desk) -> None:
+    waiting = Broken(b"MZ" + bytes(HEAD_BYTES - 2), HEAD_BYTES, AssertionError)
+    with pytest.raises(UnsupportedType):
+        desk.deposit(body=waiting, declared_size=3_000_000)
     assert_nothing_kept(desk)
 
 
