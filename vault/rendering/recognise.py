@@ -44,7 +44,8 @@ _PICTURES = {
 _SCRIPT_STARTS = (b"#!", b"<?php", b"<%", b"@echo off", b"import ", b"function ", b"var ", b"const ", b"powershell")
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis"}
 _MARKUP = re.compile(rb"<!doctype\s+html|<(?:html|head|body|script|iframe|svg|object|embed|meta|title)[\s>/]", re.IGNORECASE)
-_SERVER_SCRIPT = re.compile(rb"<\?php|<\?=|<script", re.IGNORECASE)
+_SERVER_SCRIPT = re.compile(rb"<\?php|<\?=(?:[\t\n\r -~]{8}|[\t\n\r -~]*?\?>|\s*/[*/])|<script", re.IGNORECASE)
+"""``<?=`` with something to say after it: its three bytes alone stand by chance in one compressed head of twelve thousand."""
 _MAIL_HEADER = re.compile(rb"^(?:received|return-path|from|message-id|mime-version|delivered-to|x-[\w-]+): ", re.IGNORECASE)
 _BLANK = b"\xef\xbb\xbf \t\r\n\x0c"
 _PDF_TOLERANCE_BYTES = 16

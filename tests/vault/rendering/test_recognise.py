@@ -149,6 +149,23 @@ def test_markup_near_the_header_is_a_polyglot(markup: bytes) -> None:
     assert refused_as(b"%PDF-1.4\n%" + markup + b"\n" + PDF) == "polyglot-html"
 
 
+@pytest.mark.parametrize(
+    "script", [b"<?=`ls`?>\xff", b"<?= $_GET[0] ;\xff", b"<?=/*\xff*/`ls`;", b"<?= // \xff", b"<?=`id`\n;\n\n"]
+)
+def test_a_short_echo_tag_near_the_header_is_a_polyglot(script: bytes) -> None:
+    assert refused_as(b"%PDF-1.4\n%" + script + b"\xfe\n" + PDF) == "polyglot-html"
+    jpeg = picture("JPEG")
+    assert refused_as(jpeg[:2] + b"\xff\xfe" + struct.pack(">H", 2 + len(script)) + script + jpeg[2:]) == "polyglot-html"
+
+
+@pytest.mark.parametrize("chance", [b"<?=", b"<?=\xff", b"<?=a1\x00", b"<?=;{}\x80?>", b"<?=?\xff"])
+def test_three_bytes_that_stand_in_compressed_data_by_chance_are_no_script(chance: bytes) -> None:
+    assert judge(b"%PDF-1.4\n%" + chance + b"\xe2\n" + PDF) is MediaType.PDF
+    jpeg = picture("JPEG")
+    segment = chance + b"\xe2"
+    assert judge(jpeg[:2] + b"\xff\xfe" + struct.pack(">H", 2 + len(segment)) + segment + jpeg[2:]) is MediaType.JPEG
+
+
 def test_metadata_is_not_markup() -> None:
     packet = b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><dc:title>a</dc:title>'
     assert judge(b"%PDF-1.4\n" + packet + PDF) is MediaType.PDF
