@@ -12,7 +12,9 @@ from vault.records.documents.turns import RETRY_S, Turns
 
 def test_no_more_than_allowed_at_once_and_everybody_in_the_end() -> None:
     turns = Turns(3, "openings")
+    turns.wait_s = 60
     lock = threading.Lock()
+    three = threading.Barrier(3)
     inside, most, done = 0, 0, 0
 
     def work() -> None:
@@ -21,6 +23,7 @@ def test_no_more_than_allowed_at_once_and_everybody_in_the_end() -> None:
             with lock:
                 inside += 1
                 most = max(most, inside)
+            three.wait(60)  # nobody leaves before three are inside
             threading.Event().wait(0.01)
             with lock:
                 inside -= 1
