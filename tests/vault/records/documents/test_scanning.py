@@ -83,7 +83,7 @@ def test_clamd_finds_a_virus_wherever_it_hides_in_what_is_accepted(clamd: Clamd,
 
 
 def test_a_real_scanner_that_dies_and_comes_back(clamd: Clamd, desks: Desks) -> None:
-    with desks(ScanSettings(clamd.socket, timeout_s=5)) as desk:
+    with desks(ScanSettings(clamd.socket)) as desk:
         assert desk.deposit().scan is Scan.CLEAN
         clamd.process.kill()
         clamd.process.wait(30)
@@ -146,7 +146,8 @@ def test_what_could_not_be_scanned_is_refused_or_marked(
     policy: ScanPolicy,
 ) -> None:
     started, (error, reason) = time.monotonic(), missed
-    with odd(**how) as scanner, desks(ScanSettings(scanner.path, policy, timeout_s=1)) as desk:
+    patience = 1 if reason == "timeout" else 60  # on a busy machine even a scanner that talks may take a second
+    with odd(**how) as scanner, desks(ScanSettings(scanner.path, policy, timeout_s=patience)) as desk:
         if policy is ScanPolicy.REFUSE:
             assert refused_leaves_nothing(desk, error, scan(3_000_000)).details["reason"] == reason
         else:

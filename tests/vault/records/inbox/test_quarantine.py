@@ -196,7 +196,7 @@ def test_a_hit_that_can_t_be_recorded_leaves_only_bytes_without_a_key(odd: Odd, 
 
 @pytest.mark.parametrize("policy", list(ScanPolicy))
 def test_only_a_clear_word_lets_it_out(odd: Odd, wards: Wards, tmp_path: Path, policy: ScanPolicy) -> None:
-    with odd(reply=HIT) as scanner, wards(ScanSettings(scanner.path, policy, timeout_s=2)) as ward:
+    with odd(reply=HIT) as scanner, wards(ScanSettings(scanner.path, policy)) as ward:
         document, before = document_of(ward.send(scan())), ward.desk.files()
         scanner.reply = b"stream: NOT OK\0"
         with pytest.raises(ScannerUnavailable):
