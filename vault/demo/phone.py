@@ -8,8 +8,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
+from collections.abc import Callable
 
 STEP_S = 30
+ROOM_S = 3
+"""What a slow machine may need between the telephone and the reading of its code."""
 
 
 def code(secret: str, at_s: float) -> str:
@@ -24,3 +28,13 @@ def code(secret: str, at_s: float) -> str:
 def seconds_left(at_s: float) -> int:
     """How long the code of that moment still lasts."""
     return STEP_S - int(at_s % STEP_S)
+
+
+def present(clock: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep) -> float:
+    """This moment, or the beginning of the next step where this one is nearly over.
+
+    The code of the step before is read in this step only: shown in its last moments, it would come too late.
+    """
+    while (left := STEP_S - clock() % STEP_S) < ROOM_S:
+        sleep(left)
+    return clock()

@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -210,7 +209,7 @@ def _hire(vault: Vault, owner: Actor, person: Person) -> tuple[Account, str, Act
     door = vault.people.sign_in
     halfway = door.password(person.username, password, DESK)
     secret = door.enrolment(halfway.token).secret
-    inside = door.confirm_enrolment(halfway.token, phone.code(secret, time.time() - phone.STEP_S), DESK)
+    inside = door.confirm_enrolment(halfway.token, phone.code(secret, phone.present() - phone.STEP_S), DESK)
     account = Account(person.username, person.display_name, person.role, password, secret, inside.recovery_codes or ())
     return account, inside.token, inside.actor
 

@@ -82,7 +82,7 @@ def hired(console: Console, username: str, role: Role, path: Path) -> Callable[[
     people.accounts.create(owner, username=username, display_name=username, role=role, password=PASSWORD)
     halfway = people.sign_in.password(username, PASSWORD, desk)
     secret = people.sign_in.enrolment(halfway.token).secret
-    people.sign_in.confirm_enrolment(halfway.token, phone.code(secret, time.time() - phone.STEP_S), desk)
+    people.sign_in.confirm_enrolment(halfway.token, phone.code(secret, phone.present() - phone.STEP_S), desk)
 
     def write() -> Path:
         path.write_text(f"{username}\n{PASSWORD}\n{phone.code(secret, time.time())}\n")
