@@ -15,7 +15,7 @@ from tests.vault.records.tray import renderer as renderer  # noqa: PLC0414  # th
 from tests.vault.records.tray import tray as tray  # noqa: PLC0414  # the same
 from tests.vault.rendering import papers
 from vault.errors import Invalid
-from vault.upkeep.scan_folder import REFUSED, ScanFolder, Taken
+from vault.upkeep.scan_folder import REFUSED, SETTLED_SECONDS, ScanFolder, Taken
 
 __all__ = ["renderer", "tray"]
 
@@ -51,12 +51,17 @@ def test_scans_are_sealed_in_order_and_leave(tray: Tray, folder: Path, scans: Sc
 
 
 def test_a_file_that_is_still_written_is_waited_for(tray: Tray, folder: Path) -> None:
-    scans = ScanFolder(tray.inbox, tray.desk.reception, folder)
-    path = put(folder, "growing.pdf", papers.pdf()[:200], age=0)
+    now = 1_790_000_000.0
+    scans = ScanFolder(tray.inbox, tray.desk.reception, folder, clock=lambda: now)
+    path = put(folder, "growing.pdf", papers.pdf()[:200])
+    os.utime(path, (now, now))
     assert list(scans.take()) == []
+    now += SETTLED_SECONDS
     path.write_bytes(papers.pdf())
+    os.utime(path, (now, now))
+    now += SETTLED_SECONDS - 1
     assert list(scans.take()) == []
-    os.utime(path, (time.time() - 5, time.time() - 5))
+    now += 1
     assert [one.outcome for one in scans.take()] == ["sealed"]
 
 
@@ -108,7 +113,7 @@ def test_watching_takes_what_comes_until_it_is_stopped(tray: Tray, folder: Path,
 
     watcher = threading.Thread(target=scans.watch, args=(stop, report))
     watcher.start()
-    put(folder, "scan.pdf", papers.pdf())
+    put(folder.parent, "scan.pdf", papers.pdf()).rename(folder / "scan.pdf")  # whole at once: this watcher waits for nothing
     watcher.join(20)
     assert not watcher.is_alive()
     assert [one.outcome for one in told] == ["sealed"]
