@@ -22,9 +22,9 @@ PREFIX_MIN = 3
 PREFIX_MAX = 8
 """Names are found by prefixes of 3 to 8 letters; longer queries are narrowed after opening the few candidates."""
 
-_LETTERS = str.maketrans(
-    {"œ": "oe", "æ": "ae", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ŀ": "l", "ħ": "h"}
-)
+_LETTERS = str.maketrans({"œ": "oe", "æ": "ae", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ħ": "h"})
+_DOTTED = str.maketrans("Ŀŀ", "Ll")
+"""Before anything else: NFKC makes a letter and a dot of each, and the dot would part a word."""
 _PARTICLES = frozenset({"de", "du", "des", "la", "le", "les", "d", "l", "van", "von", "el", "al", "ben", "da", "dos", "di"})
 
 
@@ -43,7 +43,9 @@ _RARITY = (IndexName.INS, IndexName.BIRTH_DATE, IndexName.NAME_GIVEN, IndexName.
 
 def words(text: str) -> tuple[str, ...]:
     """The words of a name: lower case, no accent, ligatures opened, split at whatever is neither a letter nor a digit."""
-    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold().translate(_LETTERS))
+    folded = unicodedata.normalize(
+        "NFKD", unicodedata.normalize("NFKC", text.translate(_DOTTED)).casefold().translate(_LETTERS)
+    )
     plain = "".join(sign for sign in folded if not unicodedata.combining(sign)).translate(_LETTERS)
     return tuple("".join(sign if sign.isalnum() else " " for sign in plain).split())
 

@@ -113,6 +113,20 @@ def _name_sets(typed: tuple[str, ...]) -> list[frozenset[Token]]:
             ]
         if not others:
             sets.append(frozenset({token}))
+    return sets + _short_surnames(typed)
+
+
+def _short_surnames(typed: tuple[str, ...]) -> list[frozenset[Token]]:
+    """A surname of several words, each too short to be found by itself ("Sá e Sá"), before a given name or behind it."""
+    sets = list[frozenset[Token]]()
+    for cut in range(2, len(typed)):
+        for run, rest in ((typed[:cut], typed[cut:]), (typed[-cut:], typed[:-cut])):
+            if any(len(word) >= PREFIX_MIN for word in run):
+                continue
+            name = "".join(run)
+            token = (IndexName.NAME, name[:PREFIX_MAX])
+            givens = [word for word in rest if len(word) >= PREFIX_MIN]
+            sets += [frozenset({token, (IndexName.NAME_GIVEN, pair(name, given))}) for given in givens] or [frozenset({token})]
     return sets
 
 

@@ -16,7 +16,10 @@ TODAY = date(2026, 11, 23)
 CLAIRE = Identity("Dupont", ("Claire", "Anne-Marie"), "1980-03-12", Sex.FEMALE, used_name="Le Goff", ins="280036912345678")
 OBRIEN = Identity("O’Brien-d’Œuvrard", ("Zoé",), "1924-03-12", Sex.FEMALE)
 LI = Identity("Li", ("Wei",), "2001-00-00", Sex.MALE)
-PEOPLE = [CLAIRE, OBRIEN, LI]
+SA = Identity("Sá e Sá", ("Rui",), "1977-05-06", Sex.MALE)
+BO = Identity("Do-Bo", ("Yu",), "1977-05-06", Sex.MALE)
+PALLADI = Identity("Paŀladi", ("Mercè",), "1966-01-02", Sex.FEMALE)
+PEOPLE = [CLAIRE, OBRIEN, LI, SA, BO, PALLADI]
 
 
 def found(typed: str) -> list[Identity]:
@@ -75,6 +78,24 @@ def test_short_names_and_uncertain_dates_are_found(typed: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("typed", "who"),
+    [
+        ("Sá e Sá Rui", SA),
+        ("rui sa e sa", SA),
+        ("sá e sá", SA),
+        ("Do-Bo Yu", BO),
+        ("yu do-bo", BO),
+        ("dobo yu", BO),
+        ("do bo 06/05/1977", BO),
+        ("PAĿLADI merce", PALLADI),
+        ("palladi", PALLADI),
+    ],
+)
+def test_surnames_of_short_words_are_found_beside_a_given_name(typed: str, who: Identity) -> None:
+    assert found(typed) == [who]
+
+
+@pytest.mark.parametrize(
     "typed",
     ["du", "dupond", "dup zoe", "12/03/80 mar", "12/03/1981", "claire", "", "   ", "31/02/1980", "dup cla dur", "%", "l"],
 )
@@ -89,7 +110,7 @@ def test_two_centuries_are_both_meant() -> None:
 
 def test_words_fold_what_people_ignore() -> None:
     assert words("D’Œuvrard-ÉLÈVE  Straße") == ("d", "oeuvrard", "eleve", "strasse")
-    assert words("Łukasz Ørsted Þór İnci") == ("lukasz", "orsted", "thor", "inci")
+    assert words("Łukasz Ørsted Þór İnci PAĿLADI") == ("lukasz", "orsted", "thor", "inci", "palladi")
     assert joined("LE-GOFF") == joined("Le Goff") == "legoff"
     assert name_forms("de La Tour d’Auvergne") == {"delatourdauvergne", "tourauvergne", "tour", "auvergne"}
     assert name_forms("Ben") == {"ben"}
