@@ -25,7 +25,7 @@ ROUNDS = 4
 
 def _points(calls: list[Call]) -> list[tuple[str, int]]:
     """Every state-changing call, or of each decisive kind the first, the last and some evenly between."""
-    points = sorted({(call.name, call.nth) for call in calls})
+    points = sorted({(call.name, call.nth) for call in calls if call.is_target})
     if EVERY:
         return points
     chosen: list[tuple[str, int]] = []

@@ -23,7 +23,7 @@ ROUNDS = 5
 
 def _points(calls: list[Call]) -> list[tuple[str, int]]:
     """Where to strike: every state-changing call, or the first and last of each decisive kind."""
-    points = sorted({(call.name, call.nth) for call in calls})
+    points = sorted({(call.name, call.nth) for call in calls if call.is_target})
     if EVERY:
         return points
     chosen: list[tuple[str, int]] = []
