@@ -41,24 +41,26 @@ def test_an_error_comes_after_what_was_made_before_it() -> None:
 
 
 def test_no_more_blocks_than_said_exist_at_once() -> None:
-    alive, most = 0, 0
-    lock = threading.Lock()
+    """A block is in use from its making until the next one is asked for: its buffer is filled anew then."""
+    in_use, most = 0, 0
+    lock, all_in_use = threading.Lock(), threading.Event()
 
-    class Block:
-        def __init__(self) -> None:
-            nonlocal alive, most
+    def made() -> Generator[int, None, None]:
+        nonlocal in_use, most
+        for number in range(100):
             with lock:
-                alive += 1
-                most = max(most, alive)
+                in_use += 1
+                most = max(most, in_use)
+                if in_use == IN_USE:
+                    all_in_use.set()
+            yield number
 
-        def __del__(self) -> None:
-            nonlocal alive
-            with lock:
-                alive -= 1
-
-    taken = sum(1 for _ in ahead(Block() for _ in range(100)))
-    assert taken == 100
-    assert most <= IN_USE
+    for number in ahead(made()):
+        if number == 50:
+            assert all_in_use.wait(30)
+        with lock:
+            in_use -= 1
+    assert (in_use, most) == (0, IN_USE)
 
 
 def test_who_stops_in_the_middle_leaves_no_thread() -> None:
