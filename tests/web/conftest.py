@@ -40,6 +40,7 @@ from web.settings import WebSettings, WebTable
 PASSWORD = "Cerisier-Ombre-47"
 OFFICE = Client(ip="127.0.0.1", agent="Firefox")
 STEP_S = 30
+NEAR_STEPS = 25
 PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n%%EOF\n"
 CSRF = re.compile(r'name="csrf-token" content="([^"]+)"')
 
@@ -75,6 +76,21 @@ class Practice:
         """A code of the telephone that was never shown before: time moves on by a step."""
         self.clock.advance(seconds=STEP_S)
         return pyotp.TOTP(self.secrets[username]).at(self.clock.now // 1_000_000)
+
+    def codes_near(self, secret: str) -> list[str]:
+        """What a telephone shows around the present moment, further than the vault looks for the moment of a code."""
+        shown, now = pyotp.TOTP(secret), self.clock.now // 1_000_000
+        return [shown.at(now + step * STEP_S) for step in range(-NEAR_STEPS, NEAR_STEPS + 1)]
+
+    def wrong_code(self, secret: str) -> str:
+        """Six digits that this telephone shows at no time near by: a fixed number would be right now and then."""
+        near = self.codes_near(secret)
+        return next(code for code in map("{:06}".format, range(len(near) + 1)) if code not in near)
+
+    def tell_codes_apart(self, username: str) -> None:
+        """Move time on until no two codes near by are alike: each then belongs to one moment."""
+        while len(set(near := self.codes_near(self.secrets[username]))) < len(near):
+            self.clock.advance(seconds=STEP_S)
 
     def token(self, username: str) -> str:
         """A session's token, the one of before where it still lives."""
