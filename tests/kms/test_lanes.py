@@ -180,20 +180,28 @@ def test_a_signal_takes_the_caller_away_and_nothing_is_delivered_to_the_next() -
     def leave(*_: object) -> None:
         raise Away
 
-    free = threading.Event()
+    free, ran = threading.Event(), list[bool]()
     before = signal.signal(signal.SIGALRM, leave)
     try:
         with lanes(1) as (made, late):
-            signal.setitimer(signal.ITIMER_REAL, 0.5)
+
+            def hang(_seat: int) -> None:
+                signal.setitimer(signal.ITIMER_REAL, 0.2)  # from the lane: the call has begun before its caller leaves
+                free.wait()
+
+            def wait_behind_it() -> None:
+                signal.setitimer(signal.ITIMER_REAL, 0.2)
+                made.call(lambda _: ran.append(True), LONG_S)
+
             with pytest.raises(Away):
-                made.call(lambda _: free.wait(), LONG_S)
+                made.call(hang, LONG_S)
             assert made.hanging == 1
-            signal.setitimer(signal.ITIMER_REAL, 0.5)
-            with pytest.raises(Away):  # it waits behind the first
-                made.call(lambda _: "never", LONG_S)
+            with pytest.raises(Away):
+                wait_behind_it()
             free.set()
             until(lambda: late)
             assert made.call(lambda seat: seat, LONG_S) == 1
+            assert ran == []
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

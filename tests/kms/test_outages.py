@@ -33,6 +33,8 @@ pytestmark = [
 ]
 OpenShim = Callable[..., TokenKeys]
 SECRET = bytes(range(32))
+PATIENT_MS = 30_000
+"""A deadline that a module which does not hang meets on a loaded machine too."""
 
 
 # --- 5 forgery and outage ---
@@ -75,8 +77,8 @@ def test_one_failure_is_not_felt_or_is_an_outage(shim: Shim, open_shim: OpenShim
             keys.wrap(SECRET, context=b"d")
             keys.mac(Purpose.FINGERPRINT, b"m")
         except KeysUnavailable:
-            shim.behave()
             time.sleep(1.05)
+        shim.behave()  # what nobody called keeps no failure in store for a session that a second lane may open
         with keys.unwrap(wrapped, context=b"c") as secret:
             assert secret.view == SECRET
 
@@ -109,7 +111,7 @@ def test_re_initialisations_are_rationed(shim: Shim, open_shim: OpenShim) -> Non
 
 
 def test_a_hanging_module_is_given_up_and_recovers(shim: Shim, open_shim: OpenShim) -> None:
-    keys = open_shim(timeout_ms=400)
+    keys = open_shim(timeout_ms=PATIENT_MS)
     wrapped = keys.wrap(SECRET, context=b"c")
     slowest = 0.0
 
@@ -122,17 +124,19 @@ def test_a_hanging_module_is_given_up_and_recovers(shim: Shim, open_shim: OpenSh
             slowest = max(slowest, time.monotonic() - begun)
 
     with shim.hanging("C_Decrypt"):
+        keys.pool.timeout_ms = 600
         begun = time.monotonic()
         while time.monotonic() - begun < 2:
             raised = together(8, ask)
             assert {type(error) for error in raised} <= {KeysUnavailable, KeysBusy}
             assert len(raised) == 8
-        begun = time.monotonic()
+        keys.pool.timeout_ms, begun = 2000, time.monotonic()
         for _ in range(50):
             with pytest.raises(KeysUnavailable):
                 keys.unwrap(wrapped, context=b"c")
-        assert time.monotonic() - begun < 10  # refused at once: after another deadline each it would be 20 s
+        assert time.monotonic() - begun < 10  # refused at once: after another deadline each it would be 100 s
     assert slowest < 3  # nobody waited for the module, which hung all the while
+    keys.pool.timeout_ms = PATIENT_MS
     time.sleep(0.2)
     begun = time.monotonic()
     while True:
@@ -147,13 +151,15 @@ def test_a_hanging_module_is_given_up_and_recovers(shim: Shim, open_shim: OpenSh
 
 
 def test_a_module_that_hangs_while_it_starts_is_given_up(shim: Shim, open_shim: OpenShim) -> None:
-    keys = open_shim(timeout_ms=300)
+    keys = open_shim(timeout_ms=PATIENT_MS)
+    keys.pool.timeout_ms = 300
     with shim.hanging("C_Initialize"):
         for _ in range(3):
             begun = time.monotonic()
             with pytest.raises(KeysUnavailable):
                 keys.mac(Purpose.FINGERPRINT, b"m")
             assert time.monotonic() - begun < 3
+    keys.pool.timeout_ms = PATIENT_MS
     begun = time.monotonic()
     while True:
         try:

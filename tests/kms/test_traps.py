@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
@@ -84,12 +85,20 @@ def test_sessions_are_bounded_and_log_in_once(shim: Shim, open_shim: OpenShim) -
 
 
 def test_a_pool_that_stays_full_says_busy(shim: Shim, open_shim: OpenShim) -> None:
-    keys = open_shim(sessions=2, timeout_ms=800)
+    keys = open_shim(sessions=2, timeout_ms=30_000)  # the anchor, and one that works
     wrapped = keys.wrap(SECRET, context=b"c")
-    shim.misbehave("C_Decrypt", delay_ms=120)
-    raised = together(6, lambda: keys.unwrap(wrapped, context=b"c").wipe())
-    assert raised
-    assert {type(error) for error in raised} == {KeysBusy}
+    with ThreadPoolExecutor(1) as beside:
+        with shim.hanging("C_Decrypt"):
+            first = beside.submit(keys.unwrap, wrapped, context=b"c")
+            while not shim.get("inside"):
+                time.sleep(0.001)
+            keys.pool.timeout_ms = 400
+            raised = together(6, lambda: keys.unwrap(wrapped, context=b"c").wipe())
+            assert [type(error) for error in raised] == [KeysBusy] * 6
+        with first.result() as secret:
+            assert secret.view == SECRET
+    keys.pool.timeout_ms = 30_000
+    assert together(6, lambda: keys.unwrap(wrapped, context=b"c").wipe()) == []
 
 
 def test_closing_one_service_does_not_log_the_other_out(softhsm: KmsSettings, registry: MemoryRegistry) -> None:
@@ -105,7 +114,7 @@ def test_closing_one_service_does_not_log_the_other_out(softhsm: KmsSettings, re
 
 
 def test_key_handles_are_searched_once(shim: Shim, open_shim: OpenShim) -> None:
-    keys = open_shim()
+    keys = open_shim(sessions=2)  # the anchor, and one that works: each searches for itself
     wrapped = keys.wrap(SECRET, context=b"c")
     searches = shim.calls("C_FindObjectsInit")
     for _ in range(20):
