@@ -66,6 +66,10 @@ class Code:
     content: bytes = field(repr=False)
 
 
+class _Unanswered(Exception):
+    """The warm parent has died."""
+
+
 class _Parent:
     """A running warm parent."""
 
@@ -191,11 +195,24 @@ class Renderer:
             self._places.release()
 
     def _converse(self, request: Request, document: int) -> Answer:
+        """A parent that dies with the question says nothing of the document: a new one is asked, once."""
+        for _ in range(2):
+            parent = self._warm()
+            try:
+                return self._exchange(parent, request, document)
+            except _Unanswered:
+                self._replace(parent)
+        raise StorageUnavailable("the page renderer dies")
+
+    def _exchange(self, parent: _Parent, request: Request, document: int) -> Answer:
+        """Raises _Unanswered where the parent has died."""
         answer, answer_end = os.pipe()
         verdict, verdict_end = os.pipe()
         try:
             try:
-                self._send(request, [document, answer_end, verdict_end])
+                parent.send(request, [document, answer_end, verdict_end])
+            except OSError as error:
+                raise _Unanswered from error
             finally:
                 os.close(answer_end)
                 os.close(verdict_end)
@@ -205,19 +222,16 @@ class Renderer:
         finally:
             os.close(answer)
             os.close(verdict)
+        if not ended and time.monotonic() >= deadline:
+            raise _refusal(Reason.TOO_SLOW)
         return _judged(said, ended)
 
-    def _send(self, request: Request, descriptors: list[int]) -> None:
-        """To the warm parent, or to a new one where it has died."""
-        parent = self._warm()
-        try:
-            parent.send(request, descriptors)
-        except OSError:
-            with self._starting:
-                if self._parent is parent:
-                    parent.close()
-                    self._parent = None
-            self._warm().send(request, descriptors)
+    def _replace(self, dead: _Parent) -> None:
+        """Whoever asks next starts a new one."""
+        with self._starting:
+            if self._parent is dead:
+                dead.close()
+                self._parent = None
 
     def _warm(self) -> _Parent:
         with self._starting:
@@ -240,12 +254,14 @@ def _pages(answer: Answer) -> int:
 
 
 def _judged(said: bytes, ended: bytes) -> Answer:
-    """The answer, or why there is none."""
+    """The answer, or why there is none. Raises _Unanswered where nobody was left to say how the child ended."""
     if ended == Verdict.OVERDUE.encode():
         raise _refusal(Reason.TOO_SLOW)
     try:
         answer = messages.unpack_answer(said)
     except MalformedAnswer as error:
+        if not ended:
+            raise _Unanswered from error
         raise _refusal(Reason.TOO_HEAVY if ended == Verdict.CRASHED.encode() else Reason.BROKEN) from error
     if answer.refusal is Reason.NO_SUCH_PAGE:
         raise NotFound("no such page")
