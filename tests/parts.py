@@ -76,8 +76,25 @@ def _given_away_from() -> int:
     return 32_768
 
 
+def _is_ours_alone(port: int) -> bool:
+    """Whether no process of any tests on this machine was given the port; from now on, and until it ends, this one has been.
+
+    The mark is a name without a file, which the system takes back by itself. Only Linux has such names.
+    """
+    if sys.platform != "linux":
+        return True
+    mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        mark.bind(f"\0coffre-tests-port-{port}")
+    except OSError:
+        mark.close()
+        return False
+    mark.detach()
+    return True
+
+
 def free_ports(count: int) -> list[int]:
-    """Loopback TCP ports that nobody uses, and that nobody is given before a server of ours takes them."""
+    """Loopback TCP ports that nobody uses, and that nobody is given before a server of ours takes them, or takes them again."""
     dice, end = SystemRandom(), max(_given_away_from(), 22_000)  # workers of one run are seeded alike
     with ExitStack() as stack:
         ports: list[int] = []
@@ -85,7 +102,8 @@ def free_ports(count: int) -> list[int]:
             one, port = stack.enter_context(socket.socket()), dice.randrange(20_000, end)
             with suppress(OSError):
                 one.bind(("127.0.0.1", port))
-                ports.append(port)
+                if _is_ours_alone(port):
+                    ports.append(port)
         return ports
 
 

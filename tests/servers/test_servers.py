@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import smtplib
+import subprocess
+import sys
 from email.message import EmailMessage
+from pathlib import Path
 
 import boto3
 import botocore.exceptions
 import psycopg
 import pytest
 
+from tests.parts import free_ports
 from tests.servers.mail import Sink
 from tests.servers.postgresql import Cluster
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY
@@ -41,6 +45,23 @@ def test_s3_creates_once_and_reads_ranges(s3: BlobSettings) -> None:
     assert answer.read() == b"234"
     answer.close()
     client.close()
+
+
+GIVEN = """
+from random import SystemRandom
+from tests import parts
+SystemRandom.randrange = lambda _dice, _first, _end, numbers=iter(range({given}, {given} + 20)): next(numbers)
+print(*parts.free_ports(1))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="optional: names without files are Linux's")
+def test_a_port_is_given_to_one_process_of_the_tests_once() -> None:
+    """Also while the server that it is for has not begun, or stands still for a moment."""
+    (given,) = free_ports(1)
+    command = [sys.executable, "-c", GIVEN.format(given=given)]
+    other = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert int(other.stdout) > given
 
 
 def test_mail_sink_keeps_letters(mail_sink: Sink) -> None:
