@@ -52,6 +52,7 @@ def test_every_cause_of_refusal_reads_the_same(installation: Instance) -> None:
     assert answers[-1].status in {401, 422}
 
 
+@pytest.mark.alone
 def test_known_and_unknown_names_take_the_same_time(installation: Instance) -> None:
     louis, caller = installation.account("louis.perrin"), installation.caller()
     spent: dict[str, list[float]] = {"known": [], "unknown": []}
