@@ -62,6 +62,11 @@ def name_forms(text: str) -> frozenset[str]:
     return frozenset({"".join(parts), "".join(own), *(part for part in own if len(part) >= PREFIX_MIN)} - {""})
 
 
+def stands_alone(word: str) -> bool:
+    """Whether a word of a longer name is a form of its own, so that the name can be looked for by it."""
+    return len(word) >= PREFIX_MIN and word not in _PARTICLES
+
+
 def _prefixes(form: str) -> frozenset[str]:
     if len(form) < PREFIX_MIN:
         return frozenset({form})

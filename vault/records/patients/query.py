@@ -9,7 +9,7 @@ from datetime import date
 from vault.birth_dates import forms as date_forms
 from vault.model import Identity
 from vault.records.patients.identity import OLDEST_YEAR
-from vault.sealing.index import PREFIX_MAX, PREFIX_MIN, IndexName, Token, name_forms, pair, words
+from vault.sealing.index import PREFIX_MAX, PREFIX_MIN, IndexName, Token, name_forms, pair, stands_alone, words
 
 QUERY_CHARACTERS = 200
 _WORDS = 6
@@ -111,17 +111,17 @@ def _name_sets(typed: tuple[str, ...]) -> list[frozenset[Token]]:
                 frozenset({token, (IndexName.NAME_GIVEN, pair(name, other))}),
                 frozenset({token, (IndexName.NAME, other[:PREFIX_MAX])}),
             ]
-        if not others:
+        if not others or (stands_alone(name) and not any(map(stands_alone, others))):
             sets.append(frozenset({token}))
     return sets + _short_surnames(typed)
 
 
 def _short_surnames(typed: tuple[str, ...]) -> list[frozenset[Token]]:
-    """A surname of several words, each too short to be found by itself ("Sá e Sá"), before a given name or behind it."""
+    """A surname of up to four words of which none is looked for by itself ("Sá e Sá"), before a given name or behind it."""
     sets = list[frozenset[Token]]()
-    for cut in range(2, len(typed)):
+    for cut in range(2, min(len(typed), _WORDS - 1)):
         for run, rest in ((typed[:cut], typed[cut:]), (typed[-cut:], typed[:-cut])):
-            if any(len(word) >= PREFIX_MIN for word in run):
+            if any(map(stands_alone, run)):
                 continue
             name = "".join(run)
             token = (IndexName.NAME, name[:PREFIX_MAX])
