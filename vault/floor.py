@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
@@ -26,10 +27,18 @@ WATCH: Final = 5
 class Floor:
     """One thread at a time, in the order in which they asked; ``with floor:`` around a request. Thread-safe."""
 
-    def __init__(self, *, is_shared: bool = True, longest_s: float = LONGEST_S, slow_s: float = SLOW_S) -> None:
+    def __init__(
+        self,
+        *,
+        is_shared: bool = True,
+        longest_s: float = LONGEST_S,
+        slow_s: float = SLOW_S,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Not ``is_shared``: everybody works at once, as they would without it."""
         self._longest_s = longest_s
         self.slow_s = slow_s
+        self.monotonic = monotonic
         self._lock = threading.Lock()
         self._queue: deque[tuple[int, threading.Lock]] = deque()
         """Threads in the order in which they asked, each with a gate that opens at its turn."""
@@ -57,7 +66,7 @@ class Floor:
     def _take(self, me: int) -> None:
         """Return with the floor, or without it where the courtesy has ended."""
         with self._lock:
-            now = time.monotonic()
+            now = self.monotonic()
             if now < self._free_until or self._is_stale(now):
                 return
             if not self._owner:
@@ -69,7 +78,7 @@ class Floor:
             watch_s = min(len(self._queue), WATCH) * self._longest_s
         while not gate.acquire(timeout=watch_s):
             with self._lock:
-                self._is_stale(time.monotonic())  # then our gate is open now
+                self._is_stale(self.monotonic())  # then our gate is open now
 
     def _is_stale(self, now: float) -> bool:
         """Whether somebody has had the floor for too long; then everybody works on without it, for a while."""
@@ -85,7 +94,7 @@ class Floor:
         with self._lock:
             if self._owner != me:
                 return False
-            now = time.monotonic()
+            now = self.monotonic()
             spent = self._spent[me] = self._spent.get(me, 0.0) + now - self._since
             if self._queue:
                 (self._owner, gate), self._since = self._queue.popleft(), now
@@ -104,8 +113,8 @@ class _Yielded:
 
     def __enter__(self) -> None:
         self._mine.had_it = self._floor._give(threading.get_ident())  # noqa: SLF001  # one thing in two classes
-        self._mine.since = time.monotonic()
+        self._mine.since = self._floor.monotonic()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._mine.had_it and time.monotonic() - self._mine.since < self._floor.slow_s:
+        if self._mine.had_it and self._floor.monotonic() - self._mine.since < self._floor.slow_s:
             self._floor._take(threading.get_ident())  # noqa: SLF001  # as above

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 
-from vault import floor as floor_module
 from vault.floor import FREE_S, Floor
 
 PATIENCE_S = 30
@@ -54,15 +52,8 @@ class StandingClock:
     def __init__(self) -> None:
         self.now = 0.0
 
-    def monotonic(self) -> float:
+    def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
-    standing = StandingClock()
-    monkeypatch.setattr(floor_module, "time", SimpleNamespace(monotonic=standing.monotonic))
-    return standing
 
 
 def test_one_works_while_another_waits(patient: Floor) -> None:
@@ -99,8 +90,9 @@ def test_those_who_hang_hold_nobody_up_for_long_however_many_they_are() -> None:
         each.end()
 
 
-def test_after_a_while_one_has_the_floor_again(clock: StandingClock) -> None:
-    floor = Floor(longest_s=0.05)
+def test_after_a_while_one_has_the_floor_again() -> None:
+    clock = StandingClock()
+    floor = Floor(longest_s=0.05, monotonic=clock)
     hanging = Worker(floor)
     assert hanging.works.wait(PATIENCE_S)
     clock.now += 0.05
@@ -117,9 +109,10 @@ def test_after_a_while_one_has_the_floor_again(clock: StandingClock) -> None:
 
 
 @pytest.mark.parametrize(("spent_s", "comes_back"), [(0.04, True), (0.05, False)])
-def test_who_had_it_long_does_not_come_back_to_it(clock: StandingClock, spent_s: float, comes_back: bool) -> None:
+def test_who_had_it_long_does_not_come_back_to_it(spent_s: float, comes_back: bool) -> None:
     """They go on at once, although another one has it: this is a long piece of work that nobody should wait for."""
-    floor = Floor(longest_s=0.05)
+    clock = StandingClock()
+    floor = Floor(longest_s=0.05, monotonic=clock)
     yielded, may_go_on, goes_on = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
