@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +24,12 @@ from web.cli import coffre
 
 
 def run(config: Path, *words: str, typed: str = "") -> Result:
-    """``coffre --config …`` in this process."""
-    return CliRunner().invoke(coffre, ["--config", str(config), *words], input=typed, catch_exceptions=False)
+    """``coffre --config …`` in this process. It closes the process's files to others (umask): nobody else shall notice."""
+    before = os.umask(0o077)
+    try:
+        return CliRunner().invoke(coffre, ["--config", str(config), *words], input=typed, catch_exceptions=False)
+    finally:
+        os.umask(before)
 
 
 def said(result: Result, exit_code: int = 0) -> Any:

@@ -10,7 +10,6 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -42,14 +41,6 @@ def recovery_line(config: Path) -> dict[str, Any]:
     report = json.loads(run(config, "doctor", "--json").stdout)
     [check] = [check for check in report["checks"] if check["id"] == "recovery"]
     return dict(check)
-
-
-@pytest.fixture(autouse=True)
-def _mask() -> Iterator[None]:
-    """The command closes its process's files to others (umask); the tests after it shall not notice."""
-    before = os.umask(0o077)
-    yield
-    os.umask(before)
 
 
 @pytest.fixture
