@@ -94,7 +94,7 @@ def test_a_serving_process_says_when_it_starts_and_stops(two: tuple[Rig, Rig]) -
     rig.auditing.close()
     dead = this_run("web")
     dead = type(dead)(dead.id, dead.source, dead.host, "999999999.1")
-    Keeper(other.log, other.auditing.checkpoints, dead, lambda error: None).start()
+    Keeper(other.log, other.auditing.checkpoints, dead, lambda error: None)._try_to_start()  # a dead process has no thread
     other.auditing.serve("web", lambda error: None)
     actions = [line.action for line in rig.auditing.timeline(rig.auditor(), Filters()).page.items][::-1]
     assert actions[:6] == [
