@@ -135,11 +135,14 @@ def test_pages_made_ahead_keep_their_order_and_their_errors() -> None:
 
 def test_a_reader_who_leaves_stops_the_export(rig: Rig) -> None:
     rig.log.record_all([viewed(number) for number in range(9_000)])
+    before = threading.enumerate()
     chunks = rig.auditing.export(rig.auditor(), Filters(), Format.BUNDLE).chunks
     assert isinstance(chunks, Generator)
     next(chunks)
+    makers = [thread for thread in threading.enumerate() if thread not in before]
+    assert [maker.name for maker in makers] == ["log-pages"]
     chunks.close()
-    assert "log-pages" not in {thread.name for thread in threading.enumerate()}
+    assert not makers[0].is_alive()
 
 
 def strict(data: str, delimiter: str) -> list[list[str]]:
