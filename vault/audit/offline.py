@@ -383,6 +383,7 @@ def read_entry(line: bytes) -> Entry:
         if not FIELDS.issuperset(record):
             raise Fault("damaged")
         leaf = _object(record["leaf"])
+        int(leaf["t"])  # every entry has a time
         texts, bad = {}, False
         for group, commits, prefix in _COMMITS:
             if group in record:
@@ -396,7 +397,7 @@ def read_entry(line: bytes) -> Entry:
         computed = sha256(b"\x00" + record["leaf"].encode()).digest()
         is_fence = record.get("fence") == 1
         return Entry(int(record["index"]), decode(record["hash"]), computed, leaf, texts, bad, siblings, is_fence)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise Fault("damaged") from None
 
 
