@@ -112,7 +112,8 @@ def directory(tmp_path: Path) -> Path:
     """A vault with one document, in a directory of its own."""
     place = tmp_path / "vault"
     place.mkdir()
-    with standing(place) as vault:
+    made = ids(0)  # in another folder of the store than those of the children: a call that makes theirs is made
+    with standing(place, new_id=lambda: next(made)) as vault:
         deposit(vault, 0)
     return place
 
