@@ -141,6 +141,8 @@ def test_only_readers_of_the_log_read_it(signed_in: Callable[[str], Caller]) -> 
         assert "Dupont" not in exported.text
 
 
+EVIL = re.compile(r"\bevil\b")
+"""The word by itself: among the random letters of a page it stands now and then."""
 HOSTS = [
     "evil.example",
     "127.0.0.1.evil.example",
@@ -157,7 +159,7 @@ def test_unknown_hosts(installation: Instance, host: str) -> None:
     for path in ("/sign-in", "/api/v1/openapi.json", "/healthz"):
         answer = installation.caller().call("GET", path, headers={"Host": host})
         assert answer.status == 400, (path, answer.status)
-        assert "evil" not in answer.text
+        assert not EVIL.search(answer.text)
 
 
 def test_forwarded_headers_count_for_nothing(installation: Instance, auditor: Caller) -> None:
@@ -168,7 +170,7 @@ def test_forwarded_headers_count_for_nothing(installation: Instance, auditor: Ca
     }  # fmt: skip
     shown = installation.caller().call("GET", "/patients", headers=lies)
     assert shown.status == 303
-    assert "evil" not in str(shown.pairs)
+    assert not EVIL.search(str(shown.pairs))
     form = installation.caller().call("GET", "/sign-in", headers=lies)
     assert "__Host-" not in str(form.pairs)
     refused = installation.caller()
@@ -226,7 +228,8 @@ def test_headers_of_every_answer(installation: Instance, browser_of: Callable[[s
         assert answer.status < 500
         for name, value in WANTED.items():
             assert answer.headers.get(name) == value, (answer.status, name, answer.pairs)
-        policy = answer.headers["content-security-policy"]
+        policy, nonces = re.subn(r"'nonce-[\w-]+'", "", answer.headers["content-security-policy"])  # of any letters
+        assert nonces <= 1
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
