@@ -17,6 +17,8 @@ from tests.journeys.papers import scan, unheard_of
 
 pytestmark = [pytest.mark.hsm, pytest.mark.xdist_group("attacks"), pytest.mark.timeout(170)]
 
+ARRIVAL_S = 30
+
 
 def in_processes(pids: Iterable[int], words: Iterable[str]) -> list[str]:
     """Where a word stands in an open file, the arguments or the environment of a process."""
@@ -74,8 +76,12 @@ def test_nothing_in_clear_anywhere(fresh: Instance) -> None:
     claire.upload(patient, b"<html>" + inside.encode(), name=f"{title}.html")
     claire.post_json("/api/v1/patients", {"birth_name": birth_name, "given_names": typed, "nonsense": inside})
     fresh.caller().post_json("/api/v1/sessions", {"username": typed, "password": inside, "code": "000000"})
+    before = fresh.blobs()
     slow = half_an_upload(fresh, sophie, patient, token, large + secrets.token_bytes(8))
-    time.sleep(1)
+    until = time.monotonic() + ARRIVAL_S
+    while not [path for name, path in fresh.blobs().items() if name not in before and path.stat().st_size > 1_000_000]:
+        assert time.monotonic() < until, "nothing of the half upload is on the disk"
+        time.sleep(0.1)
     secret = [account.password for account in fresh.demo.accounts] + [account.totp_secret for account in fresh.demo.accounts]
     pin = (fresh.demo.directory / "token" / "pin").read_text().strip()
     assert in_processes(fresh.pids(), [*words, *secret, pin]) == []

@@ -17,7 +17,7 @@ class Sink:
     def __init__(self) -> None:
         self.letters: list[EmailMessage] = []
         self.port = free_port()
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, ready_timeout=60)
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802  # aiosmtpd's name
         letter = message_from_bytes(envelope.content, policy=policy.default)

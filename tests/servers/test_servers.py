@@ -68,6 +68,6 @@ def test_mail_sink_keeps_letters(mail_sink: Sink) -> None:
     letter = EmailMessage()
     letter["From"], letter["To"], letter["Subject"] = "a@example.org", "b@example.org", "Été"
     letter.set_content("bonjour")
-    with smtplib.SMTP("127.0.0.1", mail_sink.port, timeout=5) as client:
+    with smtplib.SMTP("127.0.0.1", mail_sink.port, timeout=60) as client:
         client.send_message(letter)
     assert [received["Subject"] for received in mail_sink.letters] == ["Été"]
