@@ -90,7 +90,10 @@ def _texts(path: Path) -> Iterator[tuple[str, bytes]]:
     """What one path holds: its name, its bytes, and whatever inflates inside them."""
     yield "name: ", path.name.encode()
     if path.is_file():
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:  # it went meanwhile: other programs use /dev/shm too
+            return
         yield "", content
         yield from (("inflated ", part) for part in _unpacked(content))
 
