@@ -250,6 +250,18 @@ def test_nothing_jumps_while_a_page_loads(browser: Browser, served: Served, path
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_paper_s_buttons_fit_the_smallest_telephone_without_the_web_font(browser: Browser, served: Served) -> None:
+    """The font is optional: where it comes late, the page stays in another, wider one."""
+    practice = served.practice
+    patient = practice.patient("claire", "Papier")
+    document = practice.program("claire").upload(patient.id, papers.pdf(1)).get_json()["id"]
+    page = served.page(browser, "claire", "/account", viewport={"width": 320, "height": 640})
+    page.context.route("**/fonts/**", lambda route: route.fulfill(status=200, body=b""))
+    page.goto(f"http://127.0.0.1:{served.port}/documents/{document}/print")
+    expect(page.get_by_role("button", name="Imprimer")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_the_back_button_shows_nothing_after_switching_user(browser: Browser, served: Served) -> None:
     served.practice.tokens.pop("claire", None)
     page = served.page(browser, "claire", "/account")
