@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
 from dataclasses import replace
 from datetime import date
 
@@ -194,7 +195,8 @@ def test_alerts_of_an_earlier_program_are_named_when_somebody_asks(quiet: Rig) -
     quiet.sql(unnamed)
     assert of(quiet, Detector.SELF_GRANT) == ["self_grant"]
     quiet.sql(unnamed)
-    assert quiet.reopened().auditing.waiting(quiet.auditor()) == {Detector.OUTSIDE_TEAM: 1, Detector.SELF_GRANT: 1}
+    with closing(quiet.reopened()) as again:
+        assert again.auditing.waiting(again.auditor()) == {Detector.OUTSIDE_TEAM: 1, Detector.SELF_GRANT: 1}
     quiet.sql(unnamed)
     assert quiet.auditing.verify(quiet.auditor()).is_whole
 
