@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import pty
@@ -144,6 +145,7 @@ class Terminal:
         self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=ROOT)
         os.close(theirs)
         self._unread = ""
+        self._letters = codecs.getincrementaldecoder("utf-8")()  # a read may end within one
 
     def until(self, word: str, seconds: float = 60) -> str:
         deadline = time.monotonic() + seconds
@@ -151,7 +153,7 @@ class Terminal:
             ready, _, _ = select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))
             assert ready, f"{word!r} never came"
             try:
-                self._unread += os.read(self._ours, 65536).decode()
+                self._unread += self._letters.decode(os.read(self._ours, 65536))
             except OSError:
                 pytest.fail(f"it ended before {word!r}")
         read, self._unread = self._unread.split(word, 1)
