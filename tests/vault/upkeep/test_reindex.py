@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from kms.lifecycle import Lifecycle
 from kms.settings import KmsSettings
 from kms.token import TokenKeys
 from tests.vault.upkeep.test_recovery import TEXT, anne_of
+from tests.vault.upkeep.test_rotation import begun, timed
 from vault import founding
 from vault.errors import AlreadyPresent, Conflict
 from vault.model import Actor, Identity, Micros, PatientId, Role, Sex
@@ -220,7 +220,7 @@ def test_a_rate_is_kept(vault: Vault) -> None:
 
 
 MOST = 30
-"""Blows, where a quick machine is done with its work before many of them fall."""
+"""Blows, where many of them fall when the work is done already."""
 WORKER = """
 import sys
 from pathlib import Path
@@ -250,18 +250,18 @@ def test_kill_9_at_ten_points_loses_nothing(settings: VaultSettings) -> None:
         anne = anne_of(vault)
         admitted = admit(vault, anne, 24)
     command = [sys.executable, "-c", WORKER, str(settings.path)]
-    run = partial(subprocess.Popen[str], command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+    start_s, work_s = timed(command)
     chance, killed = random.Random(20261126), 0
     for turn in range(MOST):
         if turn >= 10 and killed > 5:
             break
-        worker = run()
+        worker = begun(command)
         assert worker.stdout is not None
         if turn % 3:
             worker.stdout.readline()  # into the re-indexing; else also into the making of the key
-            time.sleep(chance.uniform(0, 0.06))
+            time.sleep(chance.uniform(0, work_s / 2))  # half was done by the one before
         else:
-            time.sleep(chance.uniform(0.6, 1.6))
+            time.sleep(chance.uniform(start_s / 2, start_s + work_s / 2))
         worker.send_signal(signal.SIGKILL)
         killed += worker.wait() == -signal.SIGKILL
         worker.stdout.close()

@@ -170,7 +170,7 @@ def test_a_rate_is_kept(keyring: Keyring) -> None:
 
 
 MOST = 60
-"""Blows, where a quick machine is done with its work before many of them fall."""
+"""Blows, where many of them fall when the work is done already."""
 WORKER = """
 import sys
 from pathlib import Path
@@ -197,6 +197,22 @@ print("left", work.run().left, flush=True)
 """
 
 
+def begun(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+
+
+def timed(command: list[str]) -> tuple[float, float]:
+    """What a worker that nobody kills takes until its work begins, and after that: blows shall fall within, on any machine."""
+    started = time.monotonic()
+    with begun(command) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "begun\n"
+        at_work = time.monotonic()
+        assert worker.stdout.read() == "left {}\n"
+    assert worker.returncode == 0
+    return at_work - started, time.monotonic() - at_work
+
+
 @pytest.mark.hsm
 @pytest.mark.alone
 @pytest.mark.timeout(180)
@@ -212,17 +228,18 @@ def test_kill_9_at_twenty_points_loses_nothing(softhsm: KmsSettings, tmp_path: P
         command = [sys.executable, "-c", WORKER, url, str(softhsm.module), softhsm.token_label]
         command += [str(softhsm.pin_file), str(softhsm.softhsm_conf)]
         chance = random.Random(20260921)
+        start_s, work_s = timed(command)
         killed = 0
         for turn in range(MOST):
             if turn >= 20 and killed > 10:
                 break
-            worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+            worker = begun(command)
             assert worker.stdout is not None
             if turn % 4:
                 worker.stdout.readline()  # into the rewrapping; else also into the making of the key
-                time.sleep(chance.uniform(0, 0.2))
+                time.sleep(chance.uniform(0, work_s / 2))  # half was done by the one before
             else:
-                time.sleep(chance.uniform(0.3, 1.5))
+                time.sleep(chance.uniform(start_s / 2, start_s + work_s / 2))
             worker.send_signal(signal.SIGKILL)
             killed += worker.wait() == -signal.SIGKILL
             worker.stdout.close()
