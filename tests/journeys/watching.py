@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,11 @@ def page_memory(browser: Browser, page: Page) -> PageMemory:
     asked = browser.new_browser_cdp_session()
     processes = asked.send("SystemInfo.getProcessInfo")["processInfo"]
     asked.detach()
-    largest = max(resident_mib(int(each["id"])) for each in processes if each["type"] == "renderer")
+    largest = 0.0
+    for each in processes:
+        if each["type"] == "renderer":
+            with suppress(FileNotFoundError, ProcessLookupError):  # that of a window which was closed ends when it likes
+                largest = max(largest, resident_mib(int(each["id"])))
     return PageMemory(metrics["JSHeapUsedSize"] / 2**20, int(metrics["Nodes"]), largest)
 
 
