@@ -68,14 +68,16 @@ def test_everything_is_sent_in_order_and_the_socket_is_armed_once() -> None:
 def test_who_waits_for_the_line_lets_others_work() -> None:
     floor = Floor(longest_s=30, slow_s=30)
     here, there = socket.socketpair()
-    received = Future[bytes]()
+    received, has_floor = Future[bytes](), threading.Event()
 
     def wait() -> None:
         with floor:
+            has_floor.set()
             received.set_result(Patience(here, floor).recv(100))
 
     waiting = threading.Thread(target=wait)
     waiting.start()
+    assert has_floor.wait(30)
     with floor:  # comes only once the other one has nothing to read
         there.sendall(b"at last")
     assert received.result(30) == b"at last"
