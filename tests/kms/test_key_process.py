@@ -35,8 +35,7 @@ from tests.kms.fake import FakeKeyService, MemoryRegistry
 
 SECRET = bytes(range(32))
 ROOT = Path(__file__).parents[2]
-PATIENT_MS = 30_000
-"""A deadline that nothing here reaches: each unwrap waits for the disk, behind those of seven other threads."""
+PATIENT_MS = 30_000  # nothing here reaches it: each unwrap waits for the disk, behind those of seven other threads
 
 
 def service(directory: Path, **changes: int) -> ServiceSettings:
@@ -161,14 +160,13 @@ def test_every_unwrap_is_in_its_log_and_so_is_every_refusal(tmp_path: Path) -> N
 def test_a_full_disk_means_no_log_and_no_key(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("optional: no /dev/full here")
-    keys = FakeKeyService()
     journal = Journal(tmp_path / "journal")
     full = os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, journal._file)
     os.close(full)
     with pytest.raises(KeysUnavailable):
         journal.record("unwrap", "x", 0, "y", "done")
-    keys.close()
+    os.close(journal._file)
 
 
 @pytest.mark.parametrize("damage", ["edit", "drop", "swap"])
