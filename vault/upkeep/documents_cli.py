@@ -131,7 +131,10 @@ def _lines(report: Report, places: Mapping[Place, str], apart: int) -> list[str]
     if any(places.get((each.document, each.version)) == QUARANTINED for each in report.findings):
         lines.append("A damaged file in quarantine never gets out: destroy it there, and ask its sender for a new copy.")
     if report.unreferenced:
-        lines.append(f"{report.unreferenced} bodies belong to no document (interrupted deposits): coffre documents sweep.")
+        lines.append(
+            f"{report.unreferenced} bodies belong to no document (interrupted deposits): coffre documents sweep removes them "
+            f"after {GRACE_DAYS} days, as an older backup may name them (--grace-days)."
+        )
     lines.append(f"{len(report.findings)} are not well." if report.findings else "All are well.")
     return lines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,6 +48,15 @@ def test_what_is_not_well_is_said_with_its_place(tmp_path: Path, clock: Clock, r
         well = verified(ward)
         assert "4 documents (1 in quarantine), " in well.stdout
         assert well.stdout.endswith("All are well.\n")
+        assert "belong to no document" not in well.stdout
+        body = ward.desk.blob_path(filed)
+        orphan = body.with_name(body.name[:2] + "0" * 30)
+        orphan.write_bytes(b"left")
+        os.utime(orphan, (0, 0))
+        left = verified(ward).stdout
+        assert "1 bodies belong to no document" in left
+        assert "coffre documents sweep removes them after 400 days" in left
+        orphan.unlink()
         for document in (filed, draft, apart, freed):
             ward.desk.blob_path(document).unlink()
         said = verified(ward)
